@@ -1,0 +1,1 @@
+"""What is installed once on every machine; it runs the software that the controller sends."""

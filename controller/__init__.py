@@ -1,0 +1,1 @@
+"""Control plane: state, calculation, publication and the API."""

@@ -1,0 +1,1 @@
+"""Media half of the platform software that machines receive (the bundle)."""

@@ -1,0 +1,1 @@
+"""Signalling half of the platform software that machines receive (the bundle)."""

@@ -1,0 +1,200 @@
+"""Configuration of the platform's services, as the controller sends it: sealed, opaque to the agent.
+
+One structure a kind of service; `decode` reads any of them. The field ``kind`` on the wire tells them
+apart. A new configuration is swapped in between two datagrams (`Core.configure`).
+"""
+
+import msgspec
+
+from media.config import MediaConfiguration
+
+
+class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another service, and where it is reached."""
+
+    id: str
+    host: str
+    port: int
+    curve_public: str = ""
+    """CURVE public key, Z85 (empty for SIP peers)."""
+
+
+class Jobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a service takes part in jobs: its own key pair, and the load balancers it connects to.
+
+    A call router has one balancer, its dedicated one. A dependent connects to every balancer that
+    lists it. A load balancer itself has none.
+    """
+
+    curve_public: str
+    """Z85."""
+    curve_secret: str
+    """Z85."""
+    balancers: list[Peer] = []
+
+
+class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A subscriber: what the digest is checked against."""
+
+    name: str
+    ha1: dict[str, str]
+    """Algorithm (``MD5``, ``SHA-256``) to H(name:realm:password), hex (RFC 7616 section 3.4.2)."""
+
+
+class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="proxy", tag_field="kind"):
+    id: str
+    platform: str
+    jobs: Jobs
+    realm: str
+    host: str
+    """Own address: the sockets ``sip-udp`` and ``sip-tcp``; faces routers."""
+    port: int
+    public_host: str
+    """Address that users know (`--address`)."""
+    public_port: int
+    public: bool
+    """This proxy serves the public address now: it reads ``public-udp`` and ``public-tcp``."""
+    routers: dict[str, list[Peer]]
+    """Platform to its call routers that take new work (SIP over UDP)."""
+    platform_of_method: dict[str, str] = msgspec.field(default_factory=lambda: {"MESSAGE": "messaging"})
+    """Method of a new request to the platform that serves it; every other method is ``default_platform``."""
+    default_platform: str = "voice"
+    trusted: list[str] = []
+    """Addresses of the cluster's own call routers, ``host:port``: their requests go out to users, unchallenged."""
+    users: list[User] = []
+    nonce_secret: bytes = b""
+    """The same in all proxies, so that any of them accepts another's nonce."""
+    guest_targets: list[str] = []
+    """Users parts that anybody may call without credentials, e.g. ``9196``."""
+
+
+class CallRouterConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="call_router", tag_field="kind"):
+    id: str
+    platform: str
+    """Decides what the router does with a request (`telephony.voice`, `telephony.messaging`)."""
+    jobs: Jobs
+    realm: str
+    host: str
+    port: int
+    """Own SIP address: the socket ``sip-udp``; faces proxies."""
+    public_host: str
+    public_port: int
+    proxies: list[Peer] = []
+    """Proxies that take outbound legs; requests from other addresses are refused."""
+
+
+class Dependent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A service that a load balancer gives jobs to."""
+
+    id: str
+    kind: str
+    curve_public: str
+    takes_new: bool = True
+    """False while it drains: it gets only jobs that name it."""
+    host: str = ""
+    port: int = 0
+    """SIP address of a proxy; empty for the others."""
+
+
+class LoadBalancerConfiguration(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="load_balancer", tag_field="kind"
+):
+    id: str
+    platform: str
+    jobs: Jobs
+    host: str
+    port: int
+    """Where its ROUTER socket binds."""
+    router: Peer
+    """The one call router that it is dedicated to."""
+    dependents: list[Dependent] = []
+    """Every dependent that is healthy now: the machine state of a load balancer identifies them."""
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One line of the dial plan."""
+
+    pattern: str
+    """User part: digits, ``X`` for any digit; e.g. ``30XX``. First match wins, users before routes."""
+    action: str
+    """``user``, ``conference``, ``queue``, ``echo`` or ``music``."""
+    target: str = ""
+    """Argument of the action; empty: the dialled user part itself."""
+
+
+class RoutingConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="routing", tag_field="kind"):
+    id: str
+    platform: str
+    jobs: Jobs
+    realm: str
+    users: list[str] = []
+    routes: list[Route] = []
+
+
+class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: str
+    """User part that callers dial."""
+    members: list[str]
+    """Users who answer it."""
+    strategy: str = "longest-idle"
+    ring_seconds: float = 20.0
+    """A member that has not answered by then is passed over."""
+    retry_seconds: float = 2.0
+    """Pause before a member who was unreachable, busy or silent is offered again."""
+    callers_max: int = 200
+
+
+class CallQueueConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="call_queue", tag_field="kind"):
+    id: str
+    platform: str
+    jobs: Jobs
+    queues: list[Queue] = []
+
+
+class ResourceDatabaseConfiguration(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="resource_database", tag_field="kind"
+):
+    id: str
+    platform: str
+    jobs: Jobs
+    successor_of: str = ""
+    """Id of the database whose content this one takes over before it becomes healthy; empty: none."""
+    size_bytes_max: int = 1 << 30
+
+
+class MediaProcessorConfiguration(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="media_processor", tag_field="kind"
+):
+    id: str
+    platform: str
+    jobs: Jobs
+    media: MediaConfiguration
+
+
+Configuration = (
+    ProxyConfiguration
+    | CallRouterConfiguration
+    | LoadBalancerConfiguration
+    | RoutingConfiguration
+    | CallQueueConfiguration
+    | ResourceDatabaseConfiguration
+    | MediaProcessorConfiguration
+)
+
+_decoder = msgspec.msgpack.Decoder(Configuration)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(configuration: Configuration) -> bytes:
+    """msgpack of a configuration."""
+    return _encoder.encode(configuration)
+
+
+def decode(data: bytes) -> Configuration:
+    """Read any configuration.
+
+    Raises:
+        msgspec.ValidationError: unknown kind, unknown or missing field, wrong type; the message names the path.
+        msgspec.DecodeError: not msgpack.
+    """
+    return _decoder.decode(data)

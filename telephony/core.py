@@ -1,0 +1,66 @@
+"""What every core of the platform's services offers to the one shell that runs it.
+
+Rules:
+- A core holds no socket, clock or task. Time comes in as an argument: seconds, of a clock that only grows.
+- After each call the shell takes the effects and carries them out in order.
+- A core that has no use for a call simply does not get it: a load balancer receives no datagram of SIP.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from telephony.config import Configuration
+from telephony.effects import Effect
+from telephony.sip.flow import Flow
+
+
+class Job(NamedTuple):
+    """A job that a load balancer gave to this service."""
+
+    number: int
+    """Names the job in `Reply`."""
+    client: str
+    """Id of the service that asks; events about this job go there (`Tell`)."""
+    operation: str
+    body: bytes
+
+
+class Core(Protocol):
+    """One service's behaviour."""
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        """Take a configuration: the first one starts the service, later ones change it in place.
+
+        Raises:
+            ValueError: the configuration cannot be applied; the one before stays in force.
+        """
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """One datagram, or one framed message of a connection."""
+
+    def closed(self, flow: Flow, now: float) -> None:
+        """A connection ended, or could not be opened (what was to be sent on it is lost)."""
+
+    def job(self, job: Job, now: float) -> None:
+        """A job to do; answered with `Reply`, now or later."""
+
+    def reply(self, ask: int, status: str, body: bytes, worker: str, now: float) -> None:
+        """The answer to `Ask`; ``worker`` is the service that did it. Status ``timeout`` and ``unavailable`` come from the shell."""
+
+    def event(self, sender: str, operation: str, body: bytes, now: float) -> None:
+        """A dependent told this service something (`Tell`)."""
+
+    def drain(self, deadline: float, now: float) -> None:
+        """Take no new work; what is left at the deadline is ended with its cause."""
+
+    def remaining(self) -> int:
+        """Work still carried (calls, legs); a draining service with 0 is stopped."""
+
+    def timeout(self, now: float) -> None:
+        """The deadline has passed."""
+
+    def deadline(self) -> float | None:
+        """When `timeout` is wanted next; None: not."""
+
+    def take(self) -> Sequence[Effect]:
+        """Effects since the last call, in order."""

@@ -1,0 +1,73 @@
+"""What a core asks its shell to do, in order.
+
+A core (proxy, call router, load balancer, ...) opens no socket and reads no clock. Its shell
+(`telephony.service`) hands it datagrams, jobs, replies and the time, then takes its effects and
+carries them out in the order in which they were given.
+"""
+
+from typing import NamedTuple
+
+from telephony.sip.flow import Flow
+
+
+class Send(NamedTuple):
+    """Send one SIP message over a flow; a connection that does not exist yet is opened."""
+
+    data: bytes
+    flow: Flow
+
+
+class Close(NamedTuple):
+    """Close the connection of a flow."""
+
+    flow: Flow
+
+
+class Ask(NamedTuple):
+    """Submit a job to dependents through the load balancer; the answer comes back as `Core.reply`."""
+
+    id: int
+    """Chosen by the core, unique within it; names the job in the answer."""
+    kind: str
+    """Kind of service that shall do it: ``routing``, ``media_processor``, ``resource_database``, ..."""
+    operation: str
+    """What to do, a word of that service: ``route``, ``offer``, ``bind``, ..."""
+    body: bytes
+    """msgpack of the operation's request structure."""
+    worker: str = ""
+    """Id of the one service that must do it (a call's legs stay where they are); empty: any."""
+    key: str = ""
+    """Affinity: jobs with the same key go to the same service as long as it is there."""
+    timeout_seconds: float = 3.0
+    """After this the core gets the answer ``timeout``."""
+
+
+class Reply(NamedTuple):
+    """Answer to a job that this service was given."""
+
+    job: int
+    """Number of the job, as given in `Core.job`."""
+    status: str
+    """``ok``, or an error code in lower case: ``not-found``, ``refused``, ``full``, ``retry``, ..."""
+    body: bytes
+    """msgpack of the operation's response structure, or of an error text."""
+
+
+class Tell(NamedTuple):
+    """Send an event to a service that asked for jobs (DTMF heard, member found, ...)."""
+
+    client: str
+    """Id of the service that is told."""
+    operation: str
+    body: bytes
+    """msgpack of the event's structure."""
+
+
+class Notify(NamedTuple):
+    """Report a change to the controller, through the agent."""
+
+    body: dict[str, object]
+    """``{"event": "...", ...}``; encoded by the shell."""
+
+
+Effect = Send | Close | Ask | Reply | Tell | Notify

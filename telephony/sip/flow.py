@@ -1,0 +1,22 @@
+"""Where a SIP message came from, and where one goes to."""
+
+from typing import NamedTuple
+
+
+class Flow(NamedTuple):
+    """One way to a peer: a transport, a local socket and a remote address (RFC 5626 section 2).
+
+    A flow over UDP names the local socket and the remote address; a flow over a connection also
+    names the connection, since a message must leave through that very connection.
+    """
+
+    transport: str
+    """``udp``, ``tcp``, ``tls``, ``ws`` or ``wss``."""
+    socket: str
+    """Name of the local socket, as in ``LISTEN_FDNAMES`` (``sip-udp``, ``public-udp``, ...)."""
+    host: str
+    """Remote address, an IP literal without brackets."""
+    port: int
+    """Remote port."""
+    connection: int = 0
+    """Number of the connection within this process; 0 where there is none (or none yet)."""
