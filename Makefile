@@ -1,0 +1,86 @@
+# Hotswitch: `make run` starts the cluster, `make test` proves it. Each sets up all it needs first.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := agent controller loadtest media telephony
+RUNTIME := $(VENV)/.runtime-ready
+DEVELOPMENT := $(VENV)/.development-ready
+PEERS := $(VENV)/.peers-ready
+# Debian packages of the peers that tests talk to: SIPp and baresip.
+PEER_PACKAGES := sip-tester baresip-core
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint unit cluster bench lock clean
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(RUNTIME) ## Own Python environment in .venv, with locked versions; quick when it is there
+
+run: $(RUNTIME) ## Start a cluster on this host, voice running; Ctrl-C ends it (more options: make run UP="--machines 6")
+	@exec $(BIN)/hotswitch up $(UP)
+
+test: lint unit cluster ## All tests: style, types, units, and the whole cluster with SIPp and baresip
+
+lint: $(DEVELOPMENT) ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(DEVELOPMENT) ## Tests of the cores and of single processes, with coverage
+	$(BIN)/pytest -m "not interop" --ignore=tests/interop --ignore=tests/cluster --cov --cov-report=term:skip-covered
+
+cluster: $(DEVELOPMENT) $(PEERS) ## Tests of a whole cluster and with real peers
+	$(BIN)/pytest -m interop tests
+
+bench: $(RUNTIME) ## A short load test against a cluster that runs (make run in another terminal)
+	$(BIN)/hotswitch loadtest sip:9196@127.0.0.1 --rate 20 --calls 200 --duration 2
+
+lock: ## Lock the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o requirements.lock
+	uv pip compile pyproject.toml --extra build --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o requirements-dev.lock
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* *.egg-info
+	find $(SOURCES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian's own Python is preferred (it is what a fresh machine has); a newer one will do.
+$(VENV)/.created:
+	@set -eu; \
+	python=; \
+	for candidate in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
+		if command -v "$$candidate" >/dev/null 2>&1 && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then $(call install,python3 python3-venv,Python 3.11 or newer is needed); python=/usr/bin/python3; fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then $(call install,python3-venv,Python lacks its venv module); fi; \
+	echo "Creating $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv $(VENV)
+	@touch $@
+
+$(RUNTIME): $(VENV)/.created requirements.lock pyproject.toml
+	@echo "Installing locked packages"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	@touch $@
+
+$(DEVELOPMENT): $(RUNTIME) requirements-dev.lock
+	@echo "Installing locked packages for development"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(PEERS): | $(VENV)/.created
+	@set -eu; \
+	if ! command -v sipp >/dev/null || ! command -v baresip >/dev/null; then $(call install,$(PEER_PACKAGES),the tests call with SIPp and baresip); fi
+	@touch $@
+
+# $(call install,PACKAGES,REASON): with apt as root; for others a message with the command to run.
+define install
+echo "$(2): apt-get install $(1)"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install -y -qq --no-install-recommends $(1) >/dev/null 2>&1 \
+			|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }; \
+	else \
+		echo "Run this, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; \
+	fi
+endef
