@@ -1,0 +1,311 @@
+"""What a media processor is asked to do, what it answers, what it reports: msgpack structures, and the desk that serves them.
+
+Rules:
+- A job is an operation's name and the msgpack of its request; the answer is the msgpack of its response, or `MediaError`.
+- This module imports no numpy: whoever asks for media can afford it. `MediaProcessor` loads the engine when it is made.
+- A leg belongs to the client that created it; its events go there.
+- Every operation on a leg is idempotent as far as its meaning allows: `connect` and `accept` can be said twice.
+
+| operation | request | response | errors |
+| --- | --- | --- | --- |
+| ``offer`` | `Offer` | `Answer` | ``bad-sdp``, ``not-acceptable``, ``full`` |
+| ``propose`` | `Propose` | `Proposal` | ``full``, ``exists`` |
+| ``accept`` | `Accept` | `Done` | ``not-found``, ``bad-sdp``, ``not-acceptable`` |
+| ``connect`` | `Connect` | `Done` | ``not-found``, ``no-source``, ``full`` |
+| ``play`` | `PlayTo` | `PlayStarted` | ``not-found``, ``no-source``, ``full`` |
+| ``record`` | `Record` | `RecordStarted` | ``not-found``, ``full``, ``no-file`` |
+| ``stop`` | `Stop` | `Done` | ``not-found`` |
+| ``dtmf`` | `SendDigits` | `Done` | ``not-found``, ``bad-digits``, ``full`` |
+| ``release`` | `Release` | `LegReport` | ``not-found`` |
+| ``query`` | `Query` | list of `LegReport` | ``not-found`` |
+
+Any request may also be refused with ``bad-request`` (not the structure of its operation).
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from media.config import MediaConfiguration
+
+if TYPE_CHECKING:
+    from media.desk import Desk
+
+TICK_SECONDS = 0.005
+"""How often `MediaProcessor.tick` wants to be called."""
+
+
+class MediaError(Exception):
+    """The job cannot be done; ``code`` is one of the table above."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A remote offer (RFC 3264). Makes the leg, or renegotiates it: hold, new address, other codec."""
+
+    leg: str
+    """Name of the leg, chosen by the client, unique in the processor."""
+    call: str
+    """The call it belongs to; handed back in events and reports."""
+    sdp: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    sdp: bytes
+    codec: str = ""
+    """What was agreed on: ``PCMU/8000``."""
+    held: bool = False
+    """The peer does not want to hear us now (its direction is ``sendonly`` or ``inactive``)."""
+
+
+class Propose(msgspec.Struct, frozen=True, kw_only=True):
+    """A local offer for an outbound leg, or for a re-INVITE of one that exists."""
+
+    leg: str
+    call: str
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    sdp: bytes
+
+
+class Accept(msgspec.Struct, frozen=True, kw_only=True):
+    """The remote answer to the last proposal. Several answers may come (early media, forking); the last one holds."""
+
+    leg: str
+    sdp: bytes
+
+
+class Echo(msgspec.Struct, frozen=True, tag="echo"):
+    """The leg hears itself."""
+
+
+class Bridge(msgspec.Struct, frozen=True, tag="bridge"):
+    """Two legs hear each other; both are connected by one job, and taken from whatever each heard before."""
+
+    leg: str
+
+
+class Room(msgspec.Struct, frozen=True, tag="room"):
+    """The leg hears all others in the room, not itself. The room exists while somebody is in it."""
+
+    name: str
+
+
+class Play(msgspec.Struct, frozen=True, tag="play"):
+    """The leg hears a source: ``music``, ``ring-back``, ``busy``, ``silence``, or the path of a WAV file."""
+
+    source: str
+    loop: bool = True
+
+
+class Nothing(msgspec.Struct, frozen=True, tag="nothing"):
+    """Nothing is sent; what comes in is received and counted."""
+
+
+Sink = Echo | Bridge | Room | Play | Nothing
+"""What a leg is connected to."""
+
+
+class Connect(msgspec.Struct, frozen=True, kw_only=True):
+    leg: str
+    to: Sink
+
+
+class PlayTo(msgspec.Struct, frozen=True, kw_only=True):
+    """Play a source once (or in a loop) to one leg, or to all in a room.
+
+    A leg hears the source alone, and afterwards again what it is connected to; others go on hearing the leg.
+    Exactly one of ``leg`` and ``room`` is set.
+    """
+
+    leg: str = ""
+    room: str = ""
+    source: str
+    loop: bool = False
+    offset_seconds: float = 0.0
+
+
+class PlayStarted(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    """For `Stop`; named in `PlayEnded`."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Record a leg (stereo: left what it says, right what it hears) or a room (mono, the mix of all) to a WAV file."""
+
+    leg: str = ""
+    room: str = ""
+    path: str
+
+
+class RecordStarted(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """End a playback or a recording."""
+
+    id: str
+
+
+class SendDigits(msgspec.Struct, frozen=True, kw_only=True):
+    """Send DTMF: ``0-9*#A-D``, by telephone-event (RFC 4733) where agreed on, else as tones in the audio."""
+
+    leg: str
+    digits: str
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    leg: str
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    leg: str | None = None
+    """None: all legs of the client that asks."""
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class LegReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a leg fares, or fared."""
+
+    leg: str
+    call: str
+    codec: str
+    """``PCMU/8000``; empty before it was agreed on."""
+    connected_to: str
+    """``echo``, ``bridge``, ``room``, ``play`` or ``nothing``."""
+    seconds: float
+    """Age of the leg."""
+    packets_in: int
+    bytes_in: int
+    """RTP payload, octets."""
+    packets_out: int
+    bytes_out: int
+    lost: int
+    """Of what the peer sent: expected - received (RFC 3550 A.3)."""
+    late: int
+    """Came too late for playing, or twice."""
+    concealed: int
+    """Frames of 20 ms that had to be made up."""
+    refused: int
+    """Datagrams that were no valid RTP for this leg: foreign source, unknown payload type, wrong length."""
+    jitter_ms: float
+    """Interarrival jitter of what we receive (RFC 3550 A.8)."""
+    remote_lost: int
+    """What the peer reports to have lost of ours."""
+    remote_jitter_ms: float
+    round_trip_ms: float
+    """From the peer's reports (RFC 3550 section 6.4.1); negative: not known."""
+    buffer_ms: float
+    """Delay that the jitter buffer adds now."""
+    r_factor: float
+    """E-model (ITU-T G.107) rating of what we receive, 0..100."""
+    mos: float
+    """The same as mean opinion score, 1..4.5."""
+
+
+class Dtmf(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``dtmf``: the peer pressed a key; said when it ended."""
+
+    leg: str
+    call: str
+    digit: str
+    duration_ms: int
+
+
+class RtpTimeout(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``rtp-timeout``: nothing was received for so long; said once per silence."""
+
+    leg: str
+    call: str
+    seconds: float
+
+
+class PlayEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``play-ended``: a playback came to its end by itself."""
+
+    id: str
+    """As in `PlayStarted`; empty: the playback that the leg was connected to (`Play` without ``loop``)."""
+    leg: str = ""
+    room: str = ""
+    call: str = ""
+
+
+class MediaProcessor:
+    """All legs of one process: jobs in, RTP in and out, events out.
+
+    The caller owns the clock (seconds, monotonic), calls `tick` every `TICK_SECONDS`, and hands jobs over between ticks.
+
+    Args:
+        configuration: host, port range and limits.
+        sockets: descriptors of bound UDP sockets by name: ``rtp`` and ``rtcp``, the pair that legs share. May be empty:
+            the pair is then bound from the port range. The descriptors are not closed by `close`.
+        now: seconds.
+    """
+
+    def __init__(self, configuration: MediaConfiguration, sockets: dict[str, int], now: float) -> None:
+        from media.desk import Desk  # loads numpy: only where media is processed
+
+        self._desk: Desk = Desk(configuration, sockets, now)
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def handle(self, operation: str, body: bytes, client: str, now: float) -> bytes:
+        """Do one job and return the msgpack of its response.
+
+        Raises:
+            MediaError: the job cannot be done; nothing was changed.
+        """
+        kind = REQUESTS.get(operation)
+        if kind is None:
+            raise MediaError("bad-request", f"no such operation: {operation!r}")
+        try:
+            request = msgspec.msgpack.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            raise MediaError("bad-request", f"{operation}: {error}") from None
+        return self._encode(self._desk.do(request, client, now))
+
+    def configure(self, configuration: MediaConfiguration) -> None:
+        """Take new limits and port range; the address of legs that exist stays as it is."""
+        self._desk.configure(configuration)
+
+    def tick(self, now: float) -> None:
+        """Receive what came, send what is due. Never raises because of bytes from the network."""
+        self._desk.tick(now)
+
+    def events(self) -> list[tuple[str, str, bytes]]:
+        """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout` or `PlayEnded`."""
+        return [(client, operation, self._encode(body)) for client, operation, body in self._desk.events()]
+
+    def legs(self) -> int:
+        """How many legs exist."""
+        return self._desk.legs()
+
+    def close(self) -> None:
+        """Send RTCP BYE for every leg, finish recordings, close own sockets."""
+        self._desk.close()
+
+
+Request = Offer | Propose | Accept | Connect | PlayTo | Record | Stop | SendDigits | Release | Query
+Response = Answer | Proposal | Done | PlayStarted | RecordStarted | LegReport | list[LegReport]
+Event = Dtmf | RtpTimeout | PlayEnded
+
+REQUESTS: dict[str, type[Request]] = {
+    "offer": Offer,
+    "propose": Propose,
+    "accept": Accept,
+    "connect": Connect,
+    "play": PlayTo,
+    "record": Record,
+    "stop": Stop,
+    "dtmf": SendDigits,
+    "release": Release,
+    "query": Query,
+}
