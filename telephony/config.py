@@ -181,7 +181,7 @@ Configuration = (
     | MediaProcessorConfiguration
 )
 
-_decoder = msgspec.msgpack.Decoder(Configuration)
+_decoder: msgspec.msgpack.Decoder[Configuration] = msgspec.msgpack.Decoder(Configuration)
 _encoder = msgspec.msgpack.Encoder()
 
 
