@@ -1,0 +1,145 @@
+"""Digest authentication: challenge, check and answer (RFC 7616, RFC 8760, RFC 3261 section 22).
+
+Rules:
+- A nonce is stateless: its time and a MAC under the proxies' common secret; any proxy checks another's nonce. One
+  that is too old is *stale*: the client is challenged again without having failed.
+- SHA-256 is offered first, MD5 second: clients that know only MD5 take the second challenge (RFC 8760 section 2.4).
+- qop is ``auth``; a client that sends none (RFC 2069) is answered the old way, MD5 only.
+- Values are compared in constant time.
+"""
+
+import hashlib
+import hmac
+from typing import NamedTuple
+
+from telephony.sip.text import parameters, quote, split, unquote
+
+NONCE_SECONDS_MAX = 300.0
+"""Age at which a nonce is stale."""
+
+_ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+ALGORITHMS = ("SHA-256", "MD5")
+"""Offered, best first."""
+
+
+class Credentials(NamedTuple):
+    """What a client proves that it knows."""
+
+    username: str
+    password: str
+
+
+def ha1(username: str, realm: str, password: str, algorithm: str) -> str:
+    """H(username:realm:password), hex (RFC 7616 section 3.4.2)."""
+    return _hash(algorithm, f"{username}:{realm}:{password}")
+
+
+class Nonces:
+    """Makes and checks nonces under one secret."""
+
+    def __init__(self, secret: bytes, seconds_max: float = NONCE_SECONDS_MAX) -> None:
+        self._key = hmac.new(secret, b"hotswitch digest nonce", "sha256")
+        self._seconds_max = seconds_max
+
+    def make(self, wall: float) -> str:
+        """A nonce of this time (unix seconds)."""
+        stamp = f"{int(wall * 16) & 0xFFFFFFFFFF:010x}"
+        return stamp + self._mac(stamp)
+
+    def check(self, nonce: str, wall: float) -> str:
+        """``ok``, ``stale``, or ``bad`` (not of ours)."""
+        if len(nonce) != 42 or not hmac.compare_digest(nonce[10:].encode(errors="replace"), self._mac(nonce[:10]).encode()):
+            return "bad"
+        age = wall - int(nonce[:10], 16) / 16
+        return "ok" if -60.0 <= age <= self._seconds_max else "stale"
+
+    def _mac(self, stamp: str) -> str:
+        mac = self._key.copy()
+        mac.update(stamp.encode(errors="replace"))
+        return mac.hexdigest()[:32]
+
+
+def challenges(realm: str, nonce: str, stale: bool = False) -> list[str]:
+    """Values of WWW-Authenticate or Proxy-Authenticate, best algorithm first."""
+    tail = ", stale=true" if stale else ""
+    return [f'Digest realm={quote(realm)}, nonce="{nonce}", algorithm={name}, qop="auth"{tail}' for name in ALGORITHMS]
+
+
+def fields(value: str) -> dict[str, str] | None:
+    """Fields of a Digest header value, names in lower case, quotes undone; None: another scheme.
+
+    Raises:
+        ValueError: it is Digest, but malformed.
+    """
+    scheme, _, rest = value.strip().partition(" ")
+    if scheme.lower() != "digest":
+        return None
+    found = {}
+    for part in split(rest, ","):
+        for key, content in parameters(";" + part.strip()) if part.strip() else ():
+            if key in found:
+                raise ValueError(f"{key} twice")
+            found[key] = unquote(content or "")
+    return found
+
+
+def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: str) -> bool:
+    """Whether a client's answer proves the secret. The nonce is checked apart (`Nonces.check`).
+
+    ``secret_ha1`` maps algorithm to H(A1); ``uri`` is the Request-URI, which the answer's ``uri`` need not repeat
+    letter for letter: what counts is what the client hashed.
+    """
+    algorithm = given.get("algorithm", "MD5").upper()
+    secret = secret_ha1.get(algorithm)
+    if secret is None or algorithm not in _ALGORITHMS:
+        return False
+    ha2 = _hash(algorithm, f"{method}:{given.get('uri', uri)}")
+    qop = given.get("qop")
+    if qop is None:
+        if algorithm != "MD5":
+            return False
+        wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{ha2}")
+    elif qop == "auth":
+        wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{given.get('nc', '')}:{given.get('cnonce', '')}:auth:{ha2}")
+    else:
+        return False
+    return hmac.compare_digest(wanted.encode(), given.get("response", "").lower().encode(errors="replace"))
+
+
+def answer(challenge_values: list[str], credentials: Credentials, method: str, uri: str, cnonce: str, count: int = 1) -> str | None:
+    """Value of Authorization or Proxy-Authorization for the best challenge that we know; None: we know none."""
+    best: dict[str, str] | None = None
+    rank = len(ALGORITHMS)
+    for value in challenge_values:
+        try:
+            given = fields(value)
+        except ValueError:
+            continue
+        if given is None or "nonce" not in given or "realm" not in given:
+            continue
+        algorithm = given.get("algorithm", "MD5").upper()
+        if algorithm in ALGORITHMS and ALGORITHMS.index(algorithm) < rank:
+            best, rank = given, ALGORITHMS.index(algorithm)
+    if best is None:
+        return None
+    algorithm = ALGORITHMS[rank]
+    secret = ha1(credentials.username, best["realm"], credentials.password, algorithm)
+    ha2 = _hash(algorithm, f"{method}:{uri}")
+    out = (
+        f"Digest username={quote(credentials.username)}, realm={quote(best['realm'])}, nonce={quote(best['nonce'])},"
+        f" uri={quote(uri)}, algorithm={algorithm}"
+    )
+    if "auth" in [word.strip().lower() for word in best.get("qop", "").split(",")]:
+        response = _hash(algorithm, f"{secret}:{best['nonce']}:{count:08x}:{cnonce}:auth:{ha2}")
+        out += f', qop=auth, nc={count:08x}, cnonce="{cnonce}"'
+    elif "qop" in best:
+        return None
+    else:
+        response = _hash(algorithm, f"{secret}:{best['nonce']}:{ha2}")
+    if "opaque" in best:
+        out += f", opaque={quote(best['opaque'])}"
+    return f'{out}, response="{response}"'
+
+
+def _hash(algorithm: str, text: str) -> str:
+    return _ALGORITHMS[algorithm](text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,512 @@
+"""A SIP message kept as the lines it came in: read lazily, edited in place, never rebuilt (RFC 3261 section 7).
+
+Rules:
+- `Message.parse` reads the start line, finds each header's line, and reads the six headers that every element
+  needs (Via, From, To, Call-ID, CSeq, Content-Length). All else is read when asked for.
+- What is not edited leaves exactly as it came, byte for byte, folded lines unfolded.
+- Bytes that are no UTF-8 survive unchanged (``surrogateescape``).
+- A value with CR, LF or NUL is refused when it is set: no caller can inject a header.
+- Several values on one line are several values: `get_all`, `pop` and `replace_first` see values where a list is allowed.
+
+Limits: `MESSAGE_BYTES_MAX`, `HEADERS_MAX`, `BODY_BYTES_MAX`.
+"""
+
+from collections.abc import Iterable
+
+from telephony.sip.address import tag_of
+from telephony.sip.errors import MessageError
+from telephony.sip.names import canonical, spelling
+from telephony.sip.names import known as _known
+from telephony.sip.status import reason_phrase
+from telephony.sip.text import TOKEN, parameter, safe, split
+
+MESSAGE_BYTES_MAX = 65535
+HEADERS_MAX = 256
+"""Header lines of one message."""
+CSEQ_MAX = 0x7FFFFFFF
+"""RFC 3261 section 8.1.1.5."""
+
+Headers = Iterable[tuple[str, str]]
+"""Names and values of headers to add, in order."""
+
+LISTS = frozenset(
+    "via route record-route path service-route contact accept accept-encoding accept-language alert-info allow call-info"
+    " content-encoding content-language error-info in-reply-to proxy-require require supported unsupported warning"
+    " allow-events history-info p-asserted-identity security-client security-server security-verify reason diversion".split()
+)
+"""Headers whose values may stand on one line, separated by commas."""
+
+
+class Message:
+    """A request or a response. Never build it by hand: `parse`, `make_request`, `make_response`."""
+
+    __slots__ = (
+        "_first",
+        "_lines",
+        "_more",
+        "_top",
+        "body",
+        "branch",
+        "call_id",
+        "cseq",
+        "cseq_method",
+        "from_tag",
+        "method",
+        "reason",
+        "status",
+        "to_tag",
+        "uri",
+        "via",
+    )
+
+    method: str | None
+    """Method of a request; None in a response."""
+    uri: str
+    """Request-URI; empty in a response. Change it with `retarget`."""
+    status: int
+    """Status code of a response; 0 in a request."""
+    reason: str
+    body: bytes
+    via: str
+    """Topmost Via value as it came."""
+    branch: str
+    """Branch of the topmost Via; empty if it has none."""
+    call_id: str
+    from_tag: str
+    to_tag: str
+    """Empty outside of a dialog."""
+    cseq: int
+    cseq_method: str
+    """Method that the CSeq names: of a request, its own."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._first: dict[str, int] = {}
+        self._more: dict[str, list[int]] | None = None
+        self._top: list[str] = []
+        self.method = None
+        self.uri = self.reason = self.via = self.branch = self.call_id = self.from_tag = self.to_tag = self.cseq_method = ""
+        self.status = self.cseq = 0
+        self.body = b""
+
+    @staticmethod
+    def parse(data: bytes) -> "Message":
+        """Read a datagram, or one framed message of a stream.
+
+        Raises:
+            MessageError: it cannot be taken. Where a request could be read so far that an answer is possible,
+                the error carries it (`MessageError.message`).
+        """
+        message = Message()
+        if data[:1] in b"\r\n":
+            data = data.lstrip(b"\r\n")
+        if len(data) > MESSAGE_BYTES_MAX:
+            raise MessageError(f"more than {MESSAGE_BYTES_MAX} bytes", 513)
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not end:
+            if not data.endswith(b"\r\n"):
+                raise MessageError("headers do not end")
+            head = data[:-2]
+        text = head.decode("utf-8", "surrogateescape")
+        if "\r\n " in text or "\r\n\t" in text:
+            text = _unfold(text)
+        lines = message._lines = text.split("\r\n")
+        _start_line(message, lines[0])
+        first = message._first
+        known = _known
+        number = -1
+        for line in lines:
+            number += 1
+            if not number:
+                continue
+            colon = line.find(":")
+            name = line[:colon]
+            key = known.get(name)
+            if key is None:
+                key = canonical(name) if colon > 0 else ""
+                if not key:
+                    raise MessageError(f"bad header line {number}", 400, _answerable(message))
+            if key in first:
+                more = message._more
+                if more is None:
+                    more = message._more = {}
+                more.setdefault(key, []).append(number)
+            else:
+                first[key] = number
+        broken = _identify(message, body)
+        if broken or number > HEADERS_MAX or text.count("\n") != number or text.count("\r") != number:
+            if not broken:
+                broken = "too many headers" if number > HEADERS_MAX else "CR or LF within a header"
+            raise MessageError(broken, 400, _answerable(message))
+        if message.method is not None and message._lines[0][-8:-2].upper() != " SIP/2":
+            raise MessageError("Version Not Supported", 505, _answerable(message))
+        return message
+
+    # Reading
+
+    def get(self, name: str) -> str | None:
+        """First line's value of a header, without surrounding space; None if absent. ``name`` is in lower case."""
+        if self._top:
+            for line in reversed(self._top):
+                if line[: line.find(":")].lower() == name:
+                    return line[line.find(":") + 1 :].strip()
+        number = self._first.get(name)
+        if number is None:
+            return None
+        line = self._lines[number]
+        return line[line.find(":") + 1 :].strip()
+
+    def has(self, name: str) -> bool:
+        """Whether the header is present. ``name`` is in lower case."""
+        return name in self._first or (bool(self._top) and self.get(name) is not None)
+
+    def get_lines(self, name: str) -> list[str]:
+        """Value of each line of a header, lists not split."""
+        found = [line[line.find(":") + 1 :].strip() for line in reversed(self._top) if line[: line.find(":")].lower() == name]
+        found += [line[line.find(":") + 1 :].strip() for line in map(self._lines.__getitem__, self._numbers(name))]
+        return found
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of a header; values of one line are split where the header is a list.
+
+        Raises:
+            MessageError: a quote or an angle bracket is left open.
+        """
+        found = self.get_lines(name)
+        if name not in LISTS or not any("," in value for value in found):
+            return found
+        try:
+            return [part.strip() for value in found for part in split(value, ",") if part.strip()]
+        except ValueError as error:
+            raise MessageError(f"{spelling(name)}: {error}", 400, self) from None
+
+    def number(self, name: str, largest: int = 0xFFFFFFFF) -> int | None:
+        """Value of a header that is a number (Expires, Max-Forwards, ...); None if absent.
+
+        Raises:
+            MessageError: not a number, or above ``largest``.
+        """
+        value = self.get(name)
+        if value is None:
+            return None
+        digits = value.partition(";")[0].strip()
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or int(digits) > largest:
+            raise MessageError(f"bad {spelling(name)}", 400, self)
+        return int(digits)
+
+    def names(self) -> list[str]:
+        """Names of the headers that are there, lower case, each once."""
+        found = dict.fromkeys(line[: line.find(":")].lower() for line in reversed(self._top))
+        found.update(dict.fromkeys(self._first))
+        return list(found)
+
+    # Editing
+
+    def retarget(self, uri: str) -> None:
+        """Change the Request-URI."""
+        self.uri = safe(uri)
+        self._lines[0] = f"{self.method} {uri} SIP/2.0"
+
+    def prepend(self, name: str, value: str) -> None:
+        """Put a header line above every other of its name."""
+        self._top.append(f"{spelling(name)}: {safe(value)}")
+
+    def add(self, name: str, value: str) -> None:
+        """Put a header line below every other of its name."""
+        key = name.lower()
+        self._lines.append(f"{spelling(name)}: {safe(value)}")
+        number = len(self._lines) - 1
+        if key in self._first:
+            if self._more is None:
+                self._more = {}
+            self._more.setdefault(key, []).append(number)
+        else:
+            self._first[key] = number
+
+    def set(self, name: str, value: str) -> None:
+        """Replace every line of a header by one, in the place of the first."""
+        key = name.lower()
+        numbers = self._numbers(key)
+        if self._top or len(numbers) != 1:
+            self.remove(key)
+            self.add(name, value)
+        else:
+            self._lines[numbers[0]] = f"{spelling(name)}: {safe(value)}"
+
+    def remove(self, name: str) -> bool:
+        """Remove every line of a header; True if there was one."""
+        key = name.lower()
+        numbers = self._numbers(key)
+        for number in numbers:
+            self._lines[number] = ""
+        if numbers:
+            del self._first[key]
+            if self._more is not None:
+                self._more.pop(key, None)
+        before = len(self._top)
+        if before:
+            self._top = [line for line in self._top if line[: line.find(":")].lower() != key]
+        return bool(numbers) or len(self._top) != before
+
+    def pop(self, name: str) -> str | None:
+        """Remove and return the first value of a list header (topmost Via, topmost Route); None if absent."""
+        number = self._first.get(name)
+        if number is None or self._top:
+            values = self.get_all(name)
+            if not values:
+                return None
+            self.remove(name)
+            for value in values[1:]:
+                self.add(name, value)
+            return values[0]
+        line = self._lines[number]
+        colon = line.find(":")
+        if "," in line:
+            first, *rest = split(line[colon + 1 :], ",")
+            if rest:
+                self._lines[number] = line[: colon + 1] + " " + ",".join(rest).strip()
+                return first.strip()
+        self._lines[number] = ""
+        more = self._more
+        if more is not None and name in more:
+            numbers = more[name]
+            self._first[name] = numbers.pop(0)
+            if not numbers:
+                del more[name]
+        else:
+            del self._first[name]
+        return line[colon + 1 :].strip()
+
+    def replace_first(self, name: str, value: str) -> None:
+        """Replace the first value of a list header and leave the others as they are; adds it if absent."""
+        self.pop(name)
+        self.prepend(name, value)
+
+    def set_body(self, body: bytes, content_type: str = "application/sdp") -> None:
+        """Replace the body; an empty one removes Content-Type."""
+        self.body = body
+        if body:
+            self.set("content-type", content_type)
+        else:
+            self.remove("content-type")
+        self.set("content-length", str(len(body)))
+
+    def serialize(self) -> bytes:
+        """The message as it goes on the wire; a missing Content-Length is added."""
+        lines = self._lines
+        if "content-length" not in self._first:
+            self.add("content-length", str(len(self.body)))
+        if self._top:
+            lines = [lines[0], *reversed(self._top), *lines[1:]]
+        return "\r\n".join(filter(None, lines)).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
+
+    def copy(self) -> "Message":
+        """An independent copy, for a request that goes to several targets."""
+        other = Message.__new__(Message)
+        for name in Message.__slots__:
+            setattr(other, name, getattr(self, name))
+        other._lines = self._lines[:]
+        other._top = self._top[:]
+        other._first = self._first.copy()
+        other._more = None if self._more is None else {name: numbers[:] for name, numbers in self._more.items()}
+        return other
+
+    def __repr__(self) -> str:
+        return f"<Message {self._lines[0]!r} {self.call_id!r} {self.cseq} {self.cseq_method}>"
+
+    def _numbers(self, name: str) -> list[int]:
+        number = self._first.get(name)
+        if number is None:
+            return []
+        if self._more is None or name not in self._more:
+            return [number]
+        return [number, *self._more[name]]
+
+
+def make_request(method: str, uri: str, headers: Headers, body: bytes = b"") -> Message:
+    """A request with these headers, in this order.
+
+    Raises:
+        ValueError: a value would break the message.
+        MessageError: a header that every request needs is missing or malformed.
+    """
+    if TOKEN.fullmatch(method) is None or " " in uri:
+        raise ValueError(f"bad method or URI: {method!r} {uri!r}")
+    lines = [f"{method} {safe(uri)} SIP/2.0"]
+    return _make(lines, headers, body)
+
+
+def make_response(
+    request: Message, status: int, reason: str | None = None, *, to_tag: str = "", headers: Headers = (), body: bytes = b""
+) -> Message:
+    """The response to a request: its Via, From, To, Call-ID and CSeq (RFC 3261 section 8.2.6).
+
+    ``to_tag`` is added where the request has none; a 100 never gets one. Content-Type is among ``headers``.
+
+    Raises:
+        ValueError: a value would break the message.
+    """
+    message = Message.__new__(Message)
+    message.method = None
+    message.uri = ""
+    message.status = status
+    message.reason = reason_phrase(status) if reason is None else safe(reason)
+    message.via = request.via
+    message.branch = request.branch
+    message.call_id = request.call_id
+    message.from_tag = request.from_tag
+    message.to_tag = request.to_tag
+    message.cseq = request.cseq
+    message.cseq_method = request.cseq_method
+    message.body = body
+    message._top = []
+    more: dict[str, list[int]] | None = None
+    lines = [f"SIP/2.0 {status} {message.reason}"]
+    source = request._lines
+    index = request._first
+    first: dict[str, int] = {}
+    for name in ("via", "from", "to", "call-id", "cseq"):
+        number = index.get(name)
+        if number is None:
+            continue
+        first[name] = len(lines)
+        lines.append(source[number])
+    if request._top or (request._more is not None and "via" in request._more):
+        lines[first["via"]] = ""
+        vias = request.get_lines("via")
+        more = {"via": []}
+        for value in vias:
+            more["via"].append(len(lines))
+            lines.append(f"Via: {value}")
+        first["via"] = more["via"].pop(0)
+    if to_tag and not request.to_tag and status != 100 and "to" in first:
+        lines[first["to"]] += f";tag={to_tag}"
+        message.to_tag = to_tag
+    if status != 100 and status < 300 and "record-route" in index:
+        for value in request.get_lines("record-route"):
+            if "record-route" in first:
+                more = more or {}
+                more.setdefault("record-route", []).append(len(lines))
+            else:
+                first["record-route"] = len(lines)
+            lines.append(f"Record-Route: {value}")
+    message._lines = lines
+    message._first = first
+    message._more = more
+    for name, value in headers:
+        message.add(name, value)
+    message.add("content-length", str(len(body)))
+    return message
+
+
+def _make(lines: list[str], headers: Headers, body: bytes) -> Message:
+    for name, value in headers:
+        lines.append(f"{spelling(name)}: {safe(value)}")
+    lines.append(f"Content-Length: {len(body)}")
+    return Message.parse("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body)
+
+
+def _start_line(message: Message, line: str) -> None:
+    """RFC 3261 sections 7.1 and 7.2: single spaces, nothing around them."""
+    parts = line.split(" ", 2)
+    if len(parts) < 3:
+        raise MessageError("bad start line")
+    first, second, third = parts
+    if first[:4] == "SIP/" or first[:4].upper() == "SIP/":
+        if first.upper() != "SIP/2.0" or len(second) != 3 or not (second.isascii() and second.isdigit()) or not 100 <= int(second) <= 699:
+            raise MessageError("bad status line")
+        message.status = int(second)
+        message.reason = third
+        return
+    known = _known.get(first)
+    if known is None and TOKEN.fullmatch(first) is None:
+        raise MessageError("bad method")
+    message.method = first
+    message.uri = second
+    if third != "SIP/2.0" and (third[:4].upper() != "SIP/" or " " in third):
+        raise MessageError("bad request line", 400, message)
+
+
+def _identify(message: Message, body: bytes) -> str:
+    """Read what every element needs; what is wrong with it, or an empty text."""
+    first = message._first
+    lines = message._lines
+    try:
+        via = lines[first["via"]]
+        sender = lines[first["from"]]
+        receiver = lines[first["to"]]
+        call_id = lines[first["call-id"]]
+        cseq = lines[first["cseq"]]
+    except KeyError as error:
+        return f"Missing {spelling(str(error.args[0]))}"
+    via = via[via.find(":") + 1 :].strip()
+    if "," in via:
+        try:
+            via = split(via, ",")[0].strip()
+        except ValueError:
+            return "bad Via"
+    message.via = via
+    at = via.find(";branch=")
+    if at > 0:
+        at += 8
+        end = via.find(";", at)
+        message.branch = (via[at:] if end < 0 else via[at:end]).strip()
+    else:
+        message.branch = parameter(via, "branch") or ""
+    message.from_tag = tag_of(sender)
+    message.to_tag = tag_of(receiver)
+    message.call_id = call_id = call_id[call_id.find(":") + 1 :].strip()
+    number, _, method = cseq[cseq.find(":") + 1 :].strip().partition(" ")
+    method = message.cseq_method = method.strip()
+    length = first.get("content-length")
+    if length is not None:
+        line = lines[length]
+        digits = line[line.find(":") + 1 :].strip()
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 7:
+            return "bad Content-Length"
+        size = int(digits)
+        if size != len(body):
+            if size > len(body):
+                return "body shorter than Content-Length"
+            body = body[:size]
+    message.body = body
+    if not (number.isascii() and number.isdigit()) or len(number) > 10:
+        return "bad CSeq"
+    message.cseq = int(number)
+    if message.cseq > CSEQ_MAX or not method:
+        return "bad CSeq"
+    if message.method is not None and method != message.method:
+        return "CSeq names another method"
+    if not call_id:
+        return "empty Call-ID"
+    if not via or (via[:8] != "SIP/2.0/" and "/" not in via):
+        return "bad Via"
+    more = message._more
+    if more is not None:
+        for name in ("from", "to", "call-id", "cseq", "max-forwards", "content-length"):
+            if name in more:
+                return f"several {spelling(name)}"
+    return ""
+
+
+def _answerable(message: Message) -> Message | None:
+    """The message itself where enough of it is there to answer it: a request other than ACK with Via, From, To, Call-ID, CSeq."""
+    if message.method in (None, "ACK"):
+        return None
+    first = message._first
+    if any(name not in first for name in ("via", "from", "to", "call-id", "cseq")):
+        return None
+    if not message.via:
+        _identify(message, b"")
+    return message
+
+
+def _unfold(text: str) -> str:
+    """RFC 3261 section 7.3.1: a line that starts with space or tab goes on with the header before."""
+    lines: list[str] = []
+    for line in text.split("\r\n"):
+        if lines and line[:1] in (" ", "\t"):
+            lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
+        else:
+            lines.append(line)
+    return "\r\n".join(lines)
