@@ -53,6 +53,12 @@ class Core(Protocol):
     def drain(self, deadline: float, now: float) -> None:
         """Take no new work; what is left at the deadline is ended with its cause."""
 
+    def undrain(self, now: float) -> None:
+        """Take new work again: the replacement was called off."""
+
+    def ready(self) -> bool:
+        """The service can be given work. Only a core that prepares itself after `configure` says no for a while."""
+
     def remaining(self) -> int:
         """Work still carried (calls, legs); a draining service with 0 is stopped."""
 

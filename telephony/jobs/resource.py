@@ -1,0 +1,198 @@
+"""Jobs of the resource database: who is reached where, who holds what, who is busy.
+
+| operation | request | response | errors |
+| --- | --- | --- | --- |
+| ``bind`` | `Bind` | `Bound` | ``out-of-order`` (older CSeq of the same Call-ID), ``full`` |
+| ``lookup`` | `Lookup` | `Bound` | |
+| ``claim`` | `Claim` | `Holder` | ``full`` |
+| ``release`` | `Unclaim` | `Done` | |
+| ``busy`` | `Busy` | `Done` | ``full`` |
+| ``members`` | `Members` | `MemberStates` | ``full`` |
+| ``page`` | `Page` | `PageRead` | ``refused`` (asked by anybody but a successor) |
+| ``changes`` | `Changes` | `ChangesRead` | ``lost`` (that far back is no longer kept: read the pages again) |
+| ``takeover`` | `Changes` | `ChangesRead` | ``lost``, ``behind`` (read on first); on success all else is ``moved`` from then on |
+
+``moved`` answers any job once another database has taken over; its body is that database's id. A client's
+half follows it by itself (`telephony.jobs.client`).
+
+Events: `MemberChanged` (operation ``member-changed``) to whoever asked ``members`` with ``watch``.
+"""
+
+import msgspec
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a user is reached (RFC 3261 section 10.3)."""
+
+    contact: str
+    """Contact URI as registered, without brackets and header parameters."""
+    path: str
+    """URI of the proxy that holds the flow to the user, with its signed token (RFC 3327, RFC 5626 section 5.2)."""
+    expires_at: float
+    """Unix time in seconds."""
+    q: float = 1.0
+    """Preference among a user's contacts, 0 to 1."""
+    call_id: str = ""
+    """Call-ID of the REGISTER that made it."""
+    cseq: int = 0
+    """CSeq of that REGISTER."""
+    instance: str = ""
+    """``+sip.instance`` (RFC 5626 section 4.1); two contacts of one instance replace each other."""
+    received: str = ""
+    """``host:port`` that the REGISTER came from, for people."""
+
+
+class BindingChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One Contact of a REGISTER."""
+
+    contact: str
+    path: str = ""
+    expires_seconds: float
+    """0 removes the binding."""
+    q: float = 1.0
+    instance: str = ""
+    received: str = ""
+
+
+class Bind(msgspec.Struct, frozen=True, kw_only=True):
+    """Change a user's bindings, all or none of them (RFC 3261 section 10.3 step 7); no changes: read them."""
+
+    aor: str
+    """User part of the address of record."""
+    call_id: str = ""
+    cseq: int = 0
+    bindings: list[BindingChange] = []
+    wildcard: bool = False
+    """``Contact: *`` with ``Expires: 0``: remove all."""
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's bindings that have not expired, best q first, then the newest."""
+
+    bindings: list[Binding]
+
+
+class Lookup(msgspec.Struct, frozen=True, kw_only=True):
+    """Read a user's bindings."""
+
+    aor: str
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold a key: the first one wins; the holder's own claim renews it."""
+
+    key: str
+    """What is claimed: ``room:3000``."""
+    value: str
+    """On whose behalf: id of a media processor."""
+    ttl_seconds: float
+    """It lapses after this time unless renewed."""
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds the key now: the claimant, or the one who came first."""
+
+    value: str
+
+
+class Unclaim(msgspec.Struct, frozen=True, kw_only=True):
+    """Give a key up; nothing happens where another value holds it."""
+
+    key: str
+    value: str
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """One user in one call."""
+
+    user: str
+    call: str
+
+
+class Busy(msgspec.Struct, frozen=True, kw_only=True):
+    """Mark users as busy in calls, renew such marks, or take them back."""
+
+    marks: list[Mark]
+    busy: bool
+    ttl_seconds: float = 90.0
+    """A mark lapses after this time unless renewed: its router may have died."""
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """It is done; nothing to say about it."""
+
+
+class Members(msgspec.Struct, frozen=True, kw_only=True):
+    """Read the state of users who answer a queue."""
+
+    users: list[str]
+    watch: bool = False
+    """Tell me of changes (`MemberChanged`) for `WATCH_SECONDS` from now."""
+
+
+WATCH_SECONDS = 10.0
+"""How long a watch lasts; it is renewed by asking again."""
+
+
+class MemberState(msgspec.Struct, frozen=True, kw_only=True):
+    """A user who answers a queue."""
+
+    user: str
+    registered: bool
+    busy: bool
+    idle_since: float = 0.0
+    """Unix time in seconds at which the last call ended; 0: none is known."""
+
+
+class MemberStates(msgspec.Struct, frozen=True, kw_only=True):
+    """States in the order asked for."""
+
+    members: list[MemberState]
+
+
+class MemberChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Event: a watched user's state is another one now."""
+
+    member: MemberState
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A successor reads the content in pages."""
+
+    table: str = ""
+    """Continue in this table; empty: begin."""
+    after: bytes = b""
+    """Continue after this key; empty: from the table's first."""
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """A record as it is now."""
+
+    table: str
+    key: bytes
+    value: bytes | None
+    """None: removed."""
+
+
+class PageRead(msgspec.Struct, frozen=True, kw_only=True):
+    """A page; changes after ``revision`` of the *first* page have to be read afterwards."""
+
+    records: list[Change]
+    revision: int
+    table: str = ""
+    """Where to continue; empty: that was the last page."""
+    after: bytes = b""
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """Read the changes after a revision."""
+
+    since: int
+
+
+class ChangesRead(msgspec.Struct, frozen=True, kw_only=True):
+    """Changes in order, up to ``revision``; more of them are there as long as ``revision < last``."""
+
+    changes: list[Change]
+    revision: int
+    last: int
