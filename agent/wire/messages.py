@@ -98,6 +98,17 @@ class SubjectStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     failure: Failure | None = None
 
 
+class RelayStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Acknowledgement by hop: what the machine of a load balancer knows of a state that it relays."""
+
+    machine: str
+    subject: str
+    stored: int
+    """Generation that it keeps and forwards."""
+    delivered: int = 0
+    """Generation that the dependent's machine acknowledged to it."""
+
+
 class MachineReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="report", tag_field="type"):
     """Machine state notification: the whole of a machine's state, said at every change."""
 
@@ -109,6 +120,10 @@ class MachineReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Content hashes that it holds, verified."""
     memory_bytes: int = 0
     """Proportional set size of the agent and its services."""
+    relayed: list[RelayStatus] = []
+    """What it keeps for dependents on other machines."""
+    refusals: dict[str, int] = {}
+    """Envelopes refused since the agent's start, by code (`agent.wire.refusal`)."""
 
 
 class UnitEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="events", tag_field="type"):
@@ -124,3 +139,98 @@ class Beat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """A machine lives. A revision that the controller does not have makes it ask for a report."""
 
     revision: int
+
+
+class Farewell(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="farewell", tag_field="type"):
+    """A machine ends by itself: what it ran is gone already."""
+
+
+class EchoRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="echo-request", tag_field="type"):
+    """Published by a machine: say this back on my channel, so that I know that I hear you."""
+
+    nonce: bytes
+
+
+class Echo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="echo", tag_field="type"):
+    """Published to the machine that asked for it."""
+
+    nonce: bytes
+
+
+class SnapshotRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="snapshot-request", tag_field="type"):
+    """Over the request channel: send me what differs from what I have. Answered by `Carried`, each above what is
+    had, then `SnapshotEnd`, all over the request channel."""
+
+    number: int
+    """Named in the answer; grows within a session."""
+    have: dict[str, int]
+    """Subject to the generation that the machine has."""
+
+
+class SnapshotEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="snapshot-end", tag_field="type"):
+    """Everything that the snapshot promised was sent before this."""
+
+    number: int
+    heads: dict[str, int]
+    """All subjects of this machine and their generation now; a subject that is missing is gone."""
+
+
+class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="heads", tag_field="type"):
+    """Published to a machine when its set of subjects or the state of a relayed one changes, and now and then: which
+    generation of each of its subjects is current. A machine that lacks one waits for it shortly, then asks for a snapshot."""
+
+    heads: dict[str, int]
+    """All subjects of this machine; a subject that is missing is gone."""
+
+
+class Carried(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="carried", tag_field="type"):
+    """A sealed state, for the machine that hears this or for one that it relays to."""
+
+    machine: str
+    """For whom."""
+    subject: str
+    generation: int
+    envelope: bytes
+    """`Envelope.pack` of `seal_state`; empty: stop relaying this subject and forget it."""
+
+
+class ReportRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="report-request", tag_field="type"):
+    """Published to a machine: send your report again."""
+
+
+class ChunkRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="chunk-request", tag_field="type"):
+    """Published by a machine that subscribed to a bundle: publish these chunks. Their number is its credit: no more is sent."""
+
+    bundle: str
+    """Content hash."""
+    chunks: list[int]
+    """Indexes, at most `agent.wire.bundle.CREDIT_CHUNKS_MAX`."""
+
+
+class SessionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="session-request", tag_field="type"):
+    """A machine opens a session (`agent.wire.session`)."""
+
+    ephemeral: bytes
+    """X25519 public key, 32 bytes."""
+    nonce: bytes
+    """Names the request in the answer."""
+
+
+class SessionAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="session-answer", tag_field="type"):
+    """The controller's half."""
+
+    nonce: bytes
+    session: str
+    ephemeral: bytes
+    sealed: bytes
+    """32 secret bytes sealed to the machine's security key."""
+    now: float
+    """Controller's clock, seconds since the epoch."""
+
+
+State = MachineDocument | UnitConfiguration
+"""State of a subject: what `agent.wire.opener.seal_state` seals."""
+ControllerMessage = Carried | Heads | Echo | ReportRequest | SnapshotEnd | SessionAnswer
+"""From the controller, within a session (but for the answer that opens it)."""
+MachineMessage = MachineReport | UnitEvents | Beat | Farewell | EchoRequest | SnapshotRequest | ChunkRequest | SessionRequest
+"""From a machine, within a session (but for the request that opens it)."""
