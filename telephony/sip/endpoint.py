@@ -1,26 +1,53 @@
 """A user agent, both client and server, without a socket (RFC 3261 sections 8, 9, 12 to 15).
 
-`receive`, `closed` and `timeout` put bytes and time in; `take` gives what shall happen, in order: `Send` and `Close`
-(effects for the shell) and the events of `telephony.sip.events` (for the owner).
+`receive`, `closed` and `timeout` put bytes and time in; `take` gives what shall happen, in order: `Send` (an effect for
+the shell) and the events of `telephony.sip.events` (for the owner).
+
+Rules:
+- A message finds its transaction by its branch and its dialog by Call-ID and our tag: no cost depends on the number
+  of sessions.
+- What no owner has to decide is answered here: 100, ACK, CANCEL, BYE, retransmissions, 420, 481, 482, 491, 501, 503.
+- Broken requests are answered with the status that the parser gives; other noise is dropped and counted.
 """
 
+import ipaddress
 import secrets
 from collections.abc import Callable, Sequence
 
-from telephony.effects import Close, Send
-from telephony.sip.digest import Credentials
-from telephony.sip.events import Event
+from telephony.effects import Send
+from telephony.sip.address import Address, tag_of
+from telephony.sip.build import answer_broken
+from telephony.sip.dialog import Dialog
+from telephony.sip.digest import Credentials, answer
+from telephony.sip.errors import MessageError
+from telephony.sip.events import Event, InviteReceived, RequestReceived
 from telephony.sip.flow import Flow
-from telephony.sip.message import Headers
-from telephony.sip.request import ClientRequest
+from telephony.sip.invitation import IncomingInvite, OutgoingInvite
+from telephony.sip.message import Headers, Message, make_request, make_response
+from telephony.sip.request import ClientRequest, ServerRequest
+from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.session import Session
+from telephony.sip.text import safe
+from telephony.sip.timers import Timers
+from telephony.sip.tokens import Tokens
+from telephony.sip.transaction import Transactions
+from telephony.sip.uri import Uri
+from telephony.sip.via import COOKIE
+
+SESSIONS_MAX = 50_000
+"""Sessions at once; an INVITE above it is answered 503."""
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE"
+METHODS = frozenset(
+    ("INVITE", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "REFER", "NOTIFY", "MESSAGE", "REGISTER", "SUBSCRIBE", "PUBLISH")
+)
+"""Methods that get further than 501."""
+_WITHIN_DIALOG_ONLY = frozenset(("BYE", "INFO", "UPDATE", "PRACK"))
+
+NextHop = Callable[[str, Flow], Flow]
 
 
 class Endpoint:
-    """One user agent with any number of sessions; the cost of a message does not depend on their number."""
-
-    sessions: dict[str, Session]
-    """Every session that is not over, by its id."""
+    """One user agent with any number of sessions."""
 
     def __init__(
         self,
@@ -29,7 +56,9 @@ class Endpoint:
         user_agent: str = "Hotswitch",
         user: str = "",
         random: Callable[[int], bytes] = secrets.token_bytes,
-        next_hop: "Callable[[str, Flow], Flow] | None" = None,
+        next_hop: NextHop | None = None,
+        extensions: Sequence[str] = (),
+        sessions_max: int = SESSIONS_MAX,
     ) -> None:
         """
         Args:
@@ -38,26 +67,60 @@ class Endpoint:
             user: user part of the Contact; empty: none.
             random: gives that many unguessable bytes (tags, branches, Call-IDs).
             next_hop: flow for a request within a dialog, given the URI it goes to first (top Route or remote target)
-                and the flow of the dialog's last message; None: the URI where it is an IP address reached by the
-                same transport, else the flow.
+                and the flow of the dialog's last message; None: `next_hop` of this module.
+            extensions: option tags that the owner takes care of; a request that requires another one is answered 420.
+            sessions_max: sessions at once.
+
+        Raises:
+            ValueError: ``contact`` or ``user`` would break a message.
         """
+        self.sent_by = safe(contact)
+        self.user_agent = safe(user_agent)
+        self.allow = ALLOW
+        self.next_hop = next_hop or default_next_hop
+        self.tokens = Tokens(random)
+        self.timers = Timers()
+        self.out: list[Send | Event] = []
+        self.events = self.out
+        self.transactions = Transactions(self, self.out, self.timers)
+        self.sessions: dict[str, Session] = {}
+        """Every session that is not over, by its id."""
+        self.dropped = 0
+        """Messages that could be neither taken nor answered."""
+        self._dialogs: dict[str, Session] = {}
+        self._invites: dict[str, Session] = {}
+        self._contact = f"{safe(user)}@{contact}" if user else contact
+        self._extensions = frozenset(extensions)
+        self._sessions_max = sessions_max
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """One datagram or framed message; what is broken is answered (requests) or dropped, never raised."""
+        self.timers.run(now)
+        try:
+            self.transactions.receive(Message.parse(data), flow, now)
+        except MessageError as error:
+            if error.message is None:
+                self.dropped += 1
+            else:
+                self.out.append(Send(answer_broken(error.message, error.status, error.reason, flow, self.tokens.take()), flow))
 
     def closed(self, flow: Flow, now: float) -> None:
         """A connection ended or could not be opened: requests in flight on it fail with 503."""
+        self.transactions.closed(flow, now)
 
     def timeout(self, now: float) -> None:
         """Run the timers that are due."""
+        self.timers.run(now)
 
     def deadline(self) -> float | None:
         """When `timeout` is wanted next; None: never."""
-        return None
+        return self.timers.deadline()
 
-    def take(self) -> list[Send | Close | Event]:
+    def take(self) -> "list[Send | Event]":
         """What shall happen, in order, since the last call."""
-        return []
+        taken = self.out[:]
+        self.out.clear()
+        return taken
 
     def invite(
         self,
@@ -88,7 +151,17 @@ class Endpoint:
         Raises:
             ValueError: a value would break the message.
         """
-        raise RuntimeError
+        id = self.tokens.take()
+        call_id = call_id or f"{self.tokens.take()}{self.tokens.take()}"
+        dialog = Dialog(call_id, f"{from_};tag={id}", to, 1, target)
+        message = self.make("INVITE", target, dialog.local, to, call_id, 1, flow, route, headers, body, content_type)
+        session = Session(self, id, dialog, flow, message, True)
+        session.credentials = credentials
+        session.sent = OutgoingInvite(session, message, flow, credentials)
+        self.sessions[id] = session
+        self._dialogs[f"{call_id} {id}"] = session
+        session.sent.send(now)
+        return session
 
     def request(
         self,
@@ -105,11 +178,217 @@ class Endpoint:
         content_type: str = "",
         credentials: Credentials | None = None,
         call_id: str = "",
-        cseq: int = 0,
+        cseq: int = 1,
         contact: bool = False,
     ) -> ClientRequest:
         """Send a request outside of any session (REGISTER, MESSAGE, OPTIONS, ...); `ResponseReceived` follows.
 
         ``call_id`` and ``cseq`` continue an earlier one (REGISTER refreshes); ``contact`` adds our Contact.
+
+        Raises:
+            ValueError: a value would break the message.
         """
-        raise RuntimeError
+        call_id = call_id or f"{self.tokens.take()}{self.tokens.take()}"
+        if not tag_of(from_):
+            from_ = f"{from_};tag={self.tokens.take()}"
+        if contact:
+            headers = [("Contact", self.contact_for(flow)), *headers]
+        message = self.make(method, target, from_, to, call_id, cseq, flow, route, headers, body, content_type)
+        request = ClientRequest(self, message, flow, credentials, None)
+        request.send(now)
+        return request
+
+    def contact_for(self, flow: Flow) -> str:
+        """Our Contact value towards a flow."""
+        return f"<sip:{self._contact}>" if flow.transport == "udp" else f"<sip:{self._contact};transport={flow.transport}>"
+
+    # From the transaction layer
+
+    def request_received(self, transaction: ServerTransaction, message: Message, now: float) -> None:
+        """A new request."""
+        method = message.method
+        if method == "CANCEL":
+            self._cancel_received(transaction, message, now)
+            return
+        if method not in METHODS:
+            self.refuse(transaction, message, 501, now, (("Allow", self.allow),))
+            return
+        unsupported = self._unsupported(message) if message.has("require") else ""
+        if unsupported:
+            self.refuse(transaction, message, 420, now, (("Unsupported", unsupported),))
+        elif message.to_tag:
+            session = self._dialogs.get(f"{message.call_id} {message.to_tag}")
+            if session is None or (session.dialog.remote_tag and session.dialog.remote_tag != message.from_tag):
+                self.refuse(transaction, message, 481, now)
+            else:
+                session.receive(transaction, message, now)
+        elif method in _WITHIN_DIALOG_ONLY:
+            self.refuse(transaction, message, 481, now)
+        elif method == "INVITE":
+            self._invite_received(transaction, message, now)
+        else:
+            self.out.append(RequestReceived(ServerRequest(self, transaction, message), message))
+
+    def acknowledged(self, message: Message, flow: Flow, now: float) -> None:
+        """ACK of a 2xx, or a stray one."""
+        session = self._dialogs.get(f"{message.call_id} {message.to_tag}")
+        if session is not None:
+            session.acknowledged(message, flow, now)
+
+    def stray(self, message: Message, flow: Flow, now: float) -> None:
+        """A response that we did not ask for."""
+        self.dropped += 1
+
+    def unacknowledged(self, transaction: ServerTransaction, now: float) -> None:
+        """A failure response without ACK: nothing is left to do."""
+
+    # For sessions and requests
+
+    def make(
+        self,
+        method: str,
+        target: str,
+        from_: str,
+        to: str,
+        call_id: str,
+        cseq: int,
+        flow: Flow,
+        route: Sequence[str],
+        headers: Headers,
+        body: bytes,
+        content_type: str,
+    ) -> Message:
+        """A request with a new branch."""
+        lines = [
+            ("Via", self._via(flow)),
+            *(("Route", value) for value in route),
+            ("Max-Forwards", "70"),
+            ("From", from_),
+            ("To", to),
+            ("Call-ID", call_id),
+            ("CSeq", f"{cseq} {method}"),
+        ]
+        if method in ("INVITE", "UPDATE", "SUBSCRIBE", "REFER", "NOTIFY"):
+            lines.append(("Contact", self.contact_for(flow)))
+        if method == "INVITE":
+            lines.append(("Allow", self.allow))
+        if self.user_agent:
+            lines.append(("User-Agent", self.user_agent))
+        lines.extend(headers)
+        if body and content_type:
+            lines.append(("Content-Type", content_type))
+        return make_request(method, target, lines, body)
+
+    def with_credentials(self, message: Message, response: Message, credentials: Credentials, attempts: int) -> Message | None:
+        """The request once more, with an answer to the challenge of ``response``; None: there is no use in trying."""
+        header, proof = ("www-authenticate", "authorization") if response.status == 401 else ("proxy-authenticate", "proxy-authorization")
+        values = response.get_lines(header)
+        if attempts and message.has(proof) and not any("stale=true" in value.lower().replace('"', "") for value in values):
+            return None
+        proved = answer(values, credentials, message.method or "", message.uri, self.tokens.take())
+        if proved is None:
+            return None
+        again = message.copy()
+        again.set(proof, proved)
+        via = again.pop("via") or ""
+        branch = f"{COOKIE}{self.tokens.take()}"
+        again.prepend("Via", via.replace(message.branch, branch))
+        again.set("cseq", f"{message.cseq + 1} {message.method}")
+        return Message.parse(again.serialize())
+
+    def response_headers(self, headers: Headers, body: bytes, content_type: str) -> list[tuple[str, str]]:
+        """Headers of a response of ours, besides those that the request gives."""
+        given = list(headers)
+        if self.user_agent:
+            given.append(("Server", self.user_agent))
+        if body and content_type:
+            given.append(("Content-Type", content_type))
+        return given
+
+    def refuse(self, transaction: ServerTransaction, message: Message, status: int, now: float, headers: Headers = ()) -> None:
+        """Answer a request here and now."""
+        response = make_response(message, status, to_tag=self.tokens.take(), headers=self.response_headers(headers, b"", ""))
+        transaction.respond(status, response.serialize(), now)
+
+    def send_bye(self, bye: Message, flow: Flow, credentials: Credentials | None, now: float) -> None:
+        """End a dialog that never became a session of the owner's."""
+        self.transactions.request(_Silent(), bye, flow, now, bye.branch)
+
+    def forget(self, session: Session) -> None:
+        """The session is over."""
+        self.sessions.pop(session.id, None)
+        self._dialogs.pop(f"{session.call_id} {session.dialog.local_tag}", None)
+        if not session.outgoing:
+            self._invites.pop(_merge_key(session.invite), None)
+
+    def _via(self, flow: Flow) -> str:
+        return f"SIP/2.0/{flow.transport.upper()} {self.sent_by};branch={COOKIE}{self.tokens.take()};rport"
+
+    def _invite_received(self, transaction: ServerTransaction, message: Message, now: float) -> None:
+        merged = _merge_key(message)
+        if merged in self._invites:
+            self.refuse(transaction, message, 482, now)
+            return
+        if len(self.sessions) >= self._sessions_max:
+            self.refuse(transaction, message, 503, now, (("Retry-After", "5"),))
+            return
+        try:
+            Address.parse(message.get("from") or "")
+            Address.parse(message.get("to") or "")
+            if not Address.parse(message.get_all("contact")[0]).uri.is_sip:
+                raise ValueError("Contact is no sip URI")
+        except (ValueError, IndexError):
+            self.refuse(transaction, message, 400, now)
+            return
+        tag = self.tokens.take()
+        dialog = Dialog.of_request(message, tag)
+        session = Session(self, tag, dialog, transaction.flow, message, False)
+        session.incoming = IncomingInvite(session, message, transaction)
+        transaction.user = session
+        self.sessions[tag] = session
+        self._dialogs[f"{message.call_id} {tag}"] = session
+        self._invites[merged] = session
+        self.transactions.trying(transaction, message, now)
+        self.out.append(InviteReceived(session, message))
+
+    def _cancel_received(self, transaction: ServerTransaction, message: Message, now: float) -> None:
+        cancelled = self.transactions.cancelled(message)
+        if cancelled is None:
+            self.refuse(transaction, message, 481, now)
+            return
+        self.refuse(transaction, message, 200, now)
+        session = self._invites.get(_merge_key(message)) or self._dialogs.get(f"{message.call_id} {message.to_tag}")
+        if session is not None:
+            session.cancelled(message, now)
+
+    def _unsupported(self, message: Message) -> str:
+        return ", ".join(tag for tag in message.get_all("require") if tag.lower() not in self._extensions)
+
+
+class _Silent:
+    """User of a transaction whose outcome nobody waits for."""
+
+    def response(self, transaction: object, message: Message, now: float) -> None:
+        """Nothing is due."""
+
+    def failed(self, transaction: object, status: int, now: float) -> None:
+        """Nothing is due."""
+
+
+def default_next_hop(uri: str, flow: Flow) -> Flow:
+    """The flow to a URI: its own address where it is an IP literal reached by the same transport, else the flow that is there."""
+    try:
+        target = Uri.parse(uri)
+        ipaddress.ip_address(target.host)
+    except ValueError:
+        return flow
+    transport = target.transport or "udp"
+    port = target.port or 5060
+    if transport != flow.transport or (target.host, port) == (flow.host, flow.port):
+        return flow
+    return Flow(transport, flow.socket, target.host, port)
+
+
+def _merge_key(message: Message) -> str:
+    """Equal for the same request on another way (RFC 3261 section 8.2.2.2)."""
+    return f"{message.call_id} {message.from_tag} {message.cseq}"

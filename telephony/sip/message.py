@@ -30,9 +30,37 @@ Headers = Iterable[tuple[str, str]]
 """Names and values of headers to add, in order."""
 
 LISTS = frozenset(
-    "via route record-route path service-route contact accept accept-encoding accept-language alert-info allow call-info"
-    " content-encoding content-language error-info in-reply-to proxy-require require supported unsupported warning"
-    " allow-events history-info p-asserted-identity security-client security-server security-verify reason diversion".split()
+    [
+        "via",
+        "route",
+        "record-route",
+        "path",
+        "service-route",
+        "contact",
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "alert-info",
+        "allow",
+        "call-info",
+        "content-encoding",
+        "content-language",
+        "error-info",
+        "in-reply-to",
+        "proxy-require",
+        "require",
+        "supported",
+        "unsupported",
+        "warning",
+        "allow-events",
+        "history-info",
+        "p-asserted-identity",
+        "security-client",
+        "security-server",
+        "security-verify",
+        "reason",
+        "diversion",
+    ]
 )
 """Headers whose values may stand on one line, separated by commas."""
 
@@ -281,6 +309,19 @@ class Message:
         """Replace the first value of a list header and leave the others as they are; adds it if absent."""
         self.pop(name)
         self.prepend(name, value)
+
+    def restamp(self, via: str) -> None:
+        """Replace the topmost Via value that came (not one that was prepended) by the same one with more parameters."""
+        number = self._first["via"]
+        line = self._lines[number]
+        colon = line.find(":")
+        rest = line[colon + 1 :].strip()[len(self.via) :]
+        self._lines[number] = f"Via: {via}{rest}"
+        self.via = via
+
+    def unprepend(self) -> None:
+        """Take back every `prepend`: what a proxy put on top before it sent the request on."""
+        self._top.clear()
 
     def set_body(self, body: bytes, content_type: str = "application/sdp") -> None:
         """Replace the body; an empty one removes Content-Type."""

@@ -1,33 +1,107 @@
 """Requests other than INVITE, from both sides: sent by us, and received."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from telephony.sip.client_transaction import ClientTransaction
+from telephony.sip.errors import StateError
+from telephony.sip.events import ByeAnswered, Ended, ReinviteAnswered, ResponseReceived
 from telephony.sip.flow import Flow
-from telephony.sip.message import Headers, Message
+from telephony.sip.message import Headers, Message, make_response
+from telephony.sip.server_transaction import ServerTransaction
+
+if TYPE_CHECKING:
+    from telephony.sip.digest import Credentials
+    from telephony.sip.endpoint import Endpoint
+    from telephony.sip.session import Session
 
 
 class ClientRequest:
     """A request that we sent; its outcome is `ResponseReceived`."""
 
-    id: str
-    method: str
-    message: Message
-    """As sent last (a challenge was answered by a second one)."""
-    flow: Flow
-    context: Any
-    """For the owner."""
+    __slots__ = ("_attempts", "_endpoint", "context", "credentials", "flow", "id", "message", "method", "session")
+
+    def __init__(
+        self, endpoint: "Endpoint", message: Message, flow: Flow, credentials: "Credentials | None", session: "Session | None"
+    ) -> None:
+        self._endpoint = endpoint
+        self._attempts = 0
+        self.id = message.branch
+        self.method = message.method or ""
+        self.message = message
+        """As sent last (a challenge was answered by a second one)."""
+        self.flow = flow
+        self.credentials = credentials
+        self.session = session
+        """The session that it belongs to; None outside of any."""
+        self.context: Any = None
+        """For the owner."""
+
+    def send(self, now: float) -> None:
+        """Send it, in a transaction of its own."""
+        self._endpoint.transactions.request(self, self.message, self.flow, now, self.message.branch)
+
+    def response(self, transaction: ClientTransaction, message: Message, now: float) -> None:
+        """From the transaction layer."""
+        status = message.status
+        if status < 200:
+            if status > 100 and self.method != "CANCEL":
+                self._endpoint.events.append(ResponseReceived(self, status, message))
+            return
+        if status in (401, 407) and self.credentials is not None and self._attempts < 2:
+            again = self._endpoint.with_credentials(self.message, message, self.credentials, self._attempts)
+            if again is not None:
+                self._attempts += 1
+                if self.session is not None:
+                    self.session.dialog.local_cseq = max(self.session.dialog.local_cseq, again.cseq)
+                self.message = again
+                self.send(now)
+                return
+        self._done(status, message, now)
+
+    def failed(self, transaction: ClientTransaction, status: int, now: float) -> None:
+        """From the transaction layer."""
+        self._done(status, None, now)
+
+    def _done(self, status: int, message: Message | None, now: float) -> None:
+        session = self.session
+        events = self._endpoint.events
+        if self.method == "CANCEL":
+            return
+        if self.method == "BYE" and session is not None:
+            session.over()
+            events.append(ByeAnswered(session, status, message))
+            return
+        if self.method == "UPDATE" and session is not None:
+            if message is not None and status < 300:
+                session.dialog.refresh(message)
+            events.append(ReinviteAnswered(session, status, message))
+        else:
+            events.append(ResponseReceived(self, status, message))
+        if session is not None and status in (408, 481) and session.state == "established":
+            session.bye(now=now)
+            events.append(Ended(session, message, "gone"))
 
 
 class ServerRequest:
     """A request that we were sent."""
 
-    id: str
-    message: Message
-    flow: Flow
-    """Where it came from, and the response goes to."""
-    answered: bool
-    context: Any
-    """For the owner."""
+    __slots__ = ("_endpoint", "_tag", "_transaction", "context", "flow", "id", "message")
+
+    def __init__(self, endpoint: "Endpoint", transaction: ServerTransaction, message: Message) -> None:
+        self._endpoint = endpoint
+        self._transaction = transaction
+        self._tag = message.to_tag or endpoint.tokens.take()
+        self.id = transaction.key
+        self.message = message
+        self.flow = transaction.flow
+        """Where it came from, and the response goes to."""
+        self.context: Any = None
+        """For the owner."""
+
+    @property
+    def answered(self) -> bool:
+        """A final response was sent."""
+        return self._transaction.answered
 
     def respond(
         self, status: int, reason: str | None = None, *, now: float, headers: Headers = (), body: bytes = b"", content_type: str = ""
@@ -36,4 +110,10 @@ class ServerRequest:
 
         Raises:
             StateError: it has its final response already.
+            ValueError: a value would break the message.
         """
+        response = make_response(
+            self.message, status, reason, to_tag=self._tag, headers=self._endpoint.response_headers(headers, body, content_type), body=body
+        )
+        if not self._transaction.respond(status, response.serialize(), now):
+            raise StateError(f"{self.message.method} has its final response already")

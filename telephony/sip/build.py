@@ -1,0 +1,60 @@
+"""Messages that follow from another one: ACK and CANCEL of an INVITE, 100 Trying, stamped Via, answers to broken requests."""
+
+from telephony.sip.flow import Flow
+from telephony.sip.message import Message, make_response
+from telephony.sip.status import reason_phrase
+from telephony.sip.text import safe
+
+
+def make_ack(invite: Message, response: Message) -> bytes:
+    """ACK of a failure response: hop by hop, the INVITE's own branch (RFC 3261 section 17.1.1.3)."""
+    return _follow(invite, "ACK", response.get("to") or "")
+
+
+def make_cancel(invite: Message, headers: tuple[tuple[str, str], ...] = ()) -> Message:
+    """CANCEL of an INVITE that is under way (RFC 3261 section 9.1)."""
+    return Message.parse(_follow(invite, "CANCEL", invite.get("to") or "", headers))
+
+
+def _follow(invite: Message, method: str, to: str, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+    via = invite.get("via") or ""
+    if "," in via:
+        via = invite.get_all("via")[0]
+    routes = "".join(f"Route: {value}\r\n" for value in invite.get_lines("route")) if invite.has("route") else ""
+    more = "".join(f"{name}: {safe(value)}\r\n" for name, value in headers)
+    return (
+        f"{method} {invite.uri} SIP/2.0\r\nVia: {via}\r\n{routes}Max-Forwards: 70\r\nFrom: {invite.get('from')}\r\nTo: {to}\r\n"
+        f"Call-ID: {invite.call_id}\r\nCSeq: {invite.cseq} {method}\r\n{more}Content-Length: 0\r\n\r\n"
+    ).encode("utf-8", "surrogateescape")
+
+
+def make_trying(request: Message) -> bytes:
+    """100 Trying (RFC 3261 section 8.2.6): hop by hop, so the topmost Via would do; all are kept as everywhere."""
+    vias = "".join(f"Via: {value}\r\n" for value in request.get_lines("via"))
+    return (
+        f"SIP/2.0 100 Trying\r\n{vias}From: {request.get('from')}\r\nTo: {request.get('to')}\r\nCall-ID: {request.call_id}\r\n"
+        f"CSeq: {request.cseq} {request.cseq_method}\r\nContent-Length: 0\r\n\r\n"
+    ).encode("utf-8", "surrogateescape")
+
+
+def stamp_via(message: Message, flow: Flow) -> None:
+    """Note the source of a request in its topmost Via: received and rport (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
+    via = message.via
+    start = via.find(" ") + 1
+    end = via.find(";")
+    sent_by = (via[start:] if end < 0 else via[start:end]).strip()
+    host = flow.host
+    asked = ";rport" in via
+    if not asked and (sent_by == host or (sent_by.startswith(host) and sent_by[len(host)] == ":")) and "received" not in via:
+        return
+    parts = [part for part in via.split(";") if part.strip() != "rport" and not part.strip().startswith(("received=", "rport="))]
+    address = f"[{host}]" if ":" in host else host
+    via = ";".join(parts) + f";received={address}" + (f";rport={flow.port}" if asked else "")
+    message.restamp(via)
+
+
+def answer_broken(request: Message, status: int, reason: str, flow: Flow, tag: str) -> bytes:
+    """Response to a request that could not be taken as a whole, made without a transaction (RFC 3261 section 8.2.7)."""
+    stamp_via(request, flow)
+    text = "".join(character if character.isprintable() and ord(character) < 128 else "?" for character in reason)[:100]
+    return make_response(request, status, text or reason_phrase(status), to_tag=tag).serialize()

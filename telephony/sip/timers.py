@@ -1,0 +1,98 @@
+"""Timers of all transactions and sessions of a process, under a clock that is given.
+
+Rules:
+- The few durations that SIP uses again and again (`LANES`) each have a queue of their own: within one, the order of
+  starting is the order of expiring, so starting is O(1). Any other duration goes to a heap.
+- Cancelling is lazy: the entry forgets its callback and is dropped when it comes up.
+- Timers that are due run in the order of their times, then of their start.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+T1 = 0.5
+"""Round trip time estimate, seconds (RFC 3261 section 17.1.1.1)."""
+T2 = 4.0
+"""Longest interval between retransmissions of non-INVITE requests and INVITE responses, seconds."""
+T4 = 5.0
+"""Longest time that a message stays in the network, seconds."""
+T64 = 64 * T1
+"""Timers B, D, F, H, J, L, M: 32 s."""
+TIMER_C = 181.0
+"""A proxy's wait for a final response to INVITE, seconds; more than three minutes (RFC 3261 section 16.6)."""
+
+LANES = (T1, 1.0, 2.0, T2, T4, 8.0, 16.0, T64, TIMER_C)
+"""Durations with a queue of their own, seconds."""
+
+Timer = list[Any]
+"""``[time, number, callback or None]``; None: cancelled or run."""
+
+
+class Timers:
+    """Set of timers; `run` calls what is due."""
+
+    __slots__ = ("_head", "_heap", "_lanes", "_number", "_queues")
+
+    def __init__(self) -> None:
+        self._lanes: dict[float, deque[Timer]] = {seconds: deque() for seconds in LANES}
+        self._queues = tuple(self._lanes.values())
+        self._heap: list[Timer] = []
+        self._head: Timer | None = None
+        self._number = 0
+
+    def start(self, now: float, seconds: float, callback: Callable[[float], None]) -> Timer:
+        """Call ``callback(now)`` at ``now + seconds`` or the first `run` after it."""
+        self._number = number = self._number + 1
+        timer: Timer = [now + seconds, number, callback]
+        lane = self._lanes.get(seconds)
+        if lane is None or (lane and lane[-1][0] > timer[0]):
+            heappush(self._heap, timer)
+        else:
+            lane.append(timer)
+        head = self._head
+        if head is None or timer[0] < head[0]:
+            self._head = timer
+        return timer
+
+    def deadline(self) -> float | None:
+        """Time of the next timer that is not cancelled; None: there is none."""
+        head = self._head
+        if head is not None and head[2] is None:
+            head = self._earliest()
+        return None if head is None else head[0]
+
+    def run(self, now: float) -> None:
+        """Run what is due at ``now``."""
+        head = self._head
+        while head is not None and head[0] <= now:
+            callback = head[2]
+            if callback is not None:
+                head[2] = None
+                callback(now)
+            head = self._earliest()
+
+    def __len__(self) -> int:
+        """Entries held, cancelled ones included."""
+        return len(self._heap) + sum(map(len, self._queues))
+
+    def _earliest(self) -> Timer | None:
+        """Drop cancelled entries in front, and find the next one."""
+        heap = self._heap
+        while heap and heap[0][2] is None:
+            heappop(heap)
+        head = heap[0] if heap else None
+        for queue in self._queues:
+            while queue and queue[0][2] is None:
+                queue.popleft()
+            if queue and (head is None or queue[0] < head):
+                head = queue[0]
+        self._head = head
+        return head
+
+
+def cancel(timer: Timer | None) -> None:
+    """Make sure that a timer does not run (again)."""
+    if timer is not None:
+        timer[2] = None

@@ -1,0 +1,112 @@
+"""The transaction layer: which message belongs to which transaction (RFC 3261 sections 17.1.3 and 17.2.3, RFC 6026).
+
+Rules:
+- A response belongs to the client transaction whose branch its topmost Via has, and whose method its CSeq names.
+- A request belongs to the server transaction with its branch, its sent-by and its method (ACK: INVITE's). Without
+  the cookie in the branch (RFC 2543 peers): with its Request-URI, tags, Call-ID, CSeq and topmost Via.
+- The user of a transaction (`ClientUser`, `ServerUser`) is called directly, never through a queue.
+- What is to be sent goes to ``out``, in order.
+
+The machines are in `client_transaction` and `server_transaction`.
+"""
+
+from typing import Any
+
+from telephony.effects import Send
+from telephony.sip.build import make_trying, stamp_via
+from telephony.sip.client_transaction import ClientTransaction, ClientUser, InviteClient, RequestClient
+from telephony.sip.flow import Flow
+from telephony.sip.message import Message
+from telephony.sip.server_transaction import ServerTransaction, ServerUser
+from telephony.sip.states import ACK, BROKEN, FAILURE, PROVISIONAL, REQUEST, SUCCESS
+from telephony.sip.timers import Timers
+from telephony.sip.via import COOKIE
+
+TRANSACTIONS_MAX = 400_000
+"""Server transactions held at once; a request above it is dropped, its sender repeats it."""
+
+
+class Transactions:
+    """All transactions of one core."""
+
+    __slots__ = ("clients", "dropped", "out", "servers", "timers", "transactions_max", "user")
+
+    def __init__(self, user: ServerUser, out: list[Any], timers: Timers, transactions_max: int = TRANSACTIONS_MAX) -> None:
+        self.user = user
+        self.out = out
+        self.timers = timers
+        self.transactions_max = transactions_max
+        self.clients: dict[str, ClientTransaction] = {}
+        """By branch; a CANCEL, which shares its INVITE's branch, by branch and ``CANCEL``."""
+        self.servers: dict[str, ServerTransaction] = {}
+        self.dropped = 0
+        """Requests dropped for want of room."""
+
+    def receive(self, message: Message, flow: Flow, now: float) -> None:
+        """Hand a message to its transaction, or make a server transaction for it and tell the user."""
+        if message.method is None:
+            status = message.status
+            client = self.clients.get(message.branch if message.cseq_method != "CANCEL" else message.branch + "CANCEL")
+            if client is not None and (client.message is None or client.message.method == message.cseq_method):
+                client.on(PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE, message, now)
+            else:
+                self.user.stray(message, flow, now)
+            return
+        key = server_key(message)
+        known = self.servers.get(key)
+        if message.method == "ACK":
+            if known is None or known.accepted:
+                self.user.acknowledged(message, flow, now)
+            else:
+                known.on(ACK, now)
+            return
+        if known is not None:
+            known.on(REQUEST, now)
+            return
+        if len(self.servers) >= self.transactions_max:
+            self.dropped += 1
+            return
+        stamp_via(message, flow)
+        server = self.servers[key] = ServerTransaction(self, flow, key, message.method)
+        self.user.request_received(server, message, now)
+
+    def request(self, user: ClientUser, message: Message, flow: Flow, now: float, branch: str) -> ClientTransaction:
+        """Send a request, whose topmost Via has ``branch``, in a new client transaction."""
+        data = message.serialize()
+        method = message.method
+        client: ClientTransaction
+        if method == "INVITE":
+            client = InviteClient(self, user, message, data, flow, branch)
+        else:
+            client = RequestClient(self, user, message, data, flow, branch if method != "CANCEL" else branch + "CANCEL")
+        self.clients[client.key] = client
+        self.out.append(Send(data, flow))
+        client.start(now, flow.transport != "udp")
+        return client
+
+    def trying(self, server: ServerTransaction, message: Message, now: float) -> None:
+        """Answer 100 Trying."""
+        server.respond(100, make_trying(message), now)
+
+    def cancelled(self, message: Message) -> ServerTransaction | None:
+        """The INVITE transaction that a CANCEL means (RFC 3261 section 9.2)."""
+        return self.servers.get(server_key(message, "INVITE"))
+
+    def closed(self, flow: Flow, now: float) -> None:
+        """A connection is gone: the transactions that wait for something to come over it fail."""
+        for client in [client for client in self.clients.values() if client.flow == flow]:
+            client.on(BROKEN, None, now)
+
+
+def server_key(message: Message, method: str = "") -> str:
+    """What finds the server transaction of a request; the INVITE's for its ACK."""
+    via = message.via
+    end = via.find(";")
+    sent_by = via[via.find(" ") + 1 :] if end < 0 else via[via.find(" ") + 1 : end]
+    method = method or message.method or ""
+    if method == "ACK":
+        method = "INVITE"
+    branch = message.branch
+    if branch.startswith(COOKIE) and len(branch) > len(COOKIE):
+        return f"{branch} {sent_by} {method}"
+    return f"{message.uri} {message.from_tag} {message.call_id} {message.cseq} {via} {method}"
