@@ -19,7 +19,7 @@ HEARTBEAT_MILLISECONDS = 2000
 HEARTBEAT_TIMEOUT_MILLISECONDS = 6000
 RECONNECT_MILLISECONDS = 50
 RECONNECT_MILLISECONDS_MAX = 2000
-HANDSHAKE_MILLISECONDS = 10000
+HANDSHAKE_MILLISECONDS = 5000
 
 
 def bound(socket: "zmq.Socket[bytes]") -> None:
@@ -41,6 +41,8 @@ def connect(
     bound(socket)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MILLISECONDS_MAX)
+    if kind == zmq.PUB:
+        socket.setsockopt(zmq.XPUB_NODROP, 1)
     socket.curve_publickey = key.public.encode()
     socket.curve_secretkey = key.secret.encode()
     socket.curve_serverkey = server_public.encode()
@@ -52,7 +54,7 @@ class Link(NamedTuple):
     """The three sockets of an enrolled machine, or of the controller."""
 
     publish: "zmq.Socket[bytes]"
-    """PUB: envelopes out."""
+    """PUB: envelopes out. A full queue raises `zmq.Again` when sending without waiting; without a connection it all goes nowhere."""
     subscribe: "zmq.Socket[bytes]"
     """SUB: envelopes in; nothing is subscribed yet."""
     request: "zmq.Socket[bytes]"
