@@ -11,7 +11,7 @@ import msgspec
 from telephony.core import Job
 from telephony.effects import Ask, Reply, Tell
 from telephony.jobs.client import Answered, Balancer, Client
-from telephony.jobs.protocol import BEAT, BEAT_SECONDS, Answer, Told, Welcome, Work, decode_to_service
+from telephony.jobs.protocol import BEAT, BEAT_SECONDS, Answer, Submit, Told, Welcome, Work, decode_to_balancer, decode_to_service
 from telephony.jobs.worker import Worker
 
 
@@ -76,6 +76,15 @@ class Participant:
 
     def tell(self, tell: Tell) -> None:
         self._worker.tell(tell.client, tell.operation, tell.body, [balancer.id for balancer in self._balancers.values() if balancer.up])
+
+    def unsent(self, message: bytes, now: float) -> None:
+        """A message could not be sent, the queue to its balancer is full: a job of ours waits, all else is lost."""
+        try:
+            submit = decode_to_balancer(message)
+        except msgspec.DecodeError:
+            return
+        if isinstance(submit, Submit):
+            self._client.refused(submit.number, now)
 
     def timeout(self, now: float) -> None:
         """Heartbeats and time limits that are due."""

@@ -8,7 +8,7 @@
 | ``release`` | `Unclaim` | `Done` | |
 | ``busy`` | `Busy` | `Done` | ``full`` |
 | ``members`` | `Members` | `MemberStates` | ``full`` |
-| ``page`` | `Page` | `PageRead` | ``refused`` (asked by anybody but a successor) |
+| ``page`` | `Page` | `PageRead` | |
 | ``changes`` | `Changes` | `ChangesRead` | ``lost`` (that far back is no longer kept: read the pages again) |
 | ``takeover`` | `Changes` | `ChangesRead` | ``lost``, ``behind`` (read on first); on success all else is ``moved`` from then on |
 

@@ -1,0 +1,1 @@
+"""The media processor as a service: the engine of `media` under the one shell."""

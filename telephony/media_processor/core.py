@@ -1,0 +1,120 @@
+"""A media processor's place in the shell: jobs are handed to the engine, its events to who made the leg.
+
+Rules:
+- A tick every `TICK_SECONDS`, by absolute deadlines: a late tick does not move the ones after it. After a pause longer
+  than `LATE_SECONDS_MAX` counting starts afresh instead of catching up.
+- Draining: balancers give it nothing new but what names it, so every job is done. `GRACE_SECONDS` before the
+  deadline the routers are told of the legs that are still there (``leg-ending``), so that they end these calls in order.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from media.control import TICK_SECONDS, LegReport, MediaError, MediaProcessor, Query
+from telephony.config import Configuration, MediaProcessorConfiguration
+from telephony.core import Job
+from telephony.effects import Effect, Reply, Tell
+from telephony.jobs.media import LegEnding
+from telephony.jobs.protocol import OK
+from telephony.sip.flow import Flow
+
+LATE_SECONDS_MAX = 0.1
+GRACE_SECONDS = 1.0
+CLIENTS_MAX = 1024
+"""Routers remembered."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_reports = msgspec.msgpack.Decoder(list[LegReport]).decode
+
+
+class Media:
+    """One media processor.
+
+    Args:
+        sockets: descriptors of the UDP sockets ``rtp`` and ``rtcp``.
+    """
+
+    def __init__(self, sockets: dict[str, int]) -> None:
+        self._sockets = {name: descriptor for name, descriptor in sockets.items() if name in ("rtp", "rtcp")}
+        self._processor: MediaProcessor | None = None
+        self._tick_at: float | None = None
+        self._ends_at: float | None = None
+        """Draining: when the legs' routers are told."""
+        self._clients: set[str] = set()
+        self._effects: list[Effect] = []
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        if not isinstance(configuration, MediaProcessorConfiguration):
+            raise ValueError(f"a media processor's configuration is wanted, not a {type(configuration).__name__}")
+        if self._processor is None:
+            self._processor = MediaProcessor(configuration.media, self._sockets, now)
+            self._tick_at = now + TICK_SECONDS
+        else:
+            self._processor.configure(configuration.media)
+
+    def job(self, job: Job, now: float) -> None:
+        assert self._processor is not None
+        if len(self._clients) < CLIENTS_MAX:
+            self._clients.add(job.client)
+        try:
+            answer = self._processor.handle(job.operation, job.body, job.client, now)
+        except MediaError as error:
+            self._effects.append(Reply(job.number, error.code, error.message.encode()))
+        else:
+            self._effects.append(Reply(job.number, OK, answer))
+
+    def timeout(self, now: float) -> None:
+        if self._processor is None or self._tick_at is None:
+            return
+        self._processor.tick(now)
+        self._tick_at += TICK_SECONDS
+        if self._ends_at is not None and now >= self._ends_at:
+            self._ends_at = None
+            self._announce_end(self._processor, now)
+        if now - self._tick_at > LATE_SECONDS_MAX:
+            self._tick_at = now + TICK_SECONDS
+
+    def deadline(self) -> float | None:
+        return self._tick_at
+
+    def take(self) -> Sequence[Effect]:
+        effects, self._effects = self._effects, []
+        if self._processor is not None:
+            effects += [Tell(client, operation, body) for client, operation, body in self._processor.events()]
+        return effects
+
+    def drain(self, deadline: float, now: float) -> None:
+        self._ends_at = max(now, deadline - GRACE_SECONDS)
+
+    def undrain(self, now: float) -> None:
+        self._ends_at = None
+
+    def ready(self) -> bool:
+        return self._processor is not None
+
+    def remaining(self) -> int:
+        return 0 if self._processor is None else self._processor.legs()
+
+    def close(self) -> None:
+        """End the engine: RTCP BYE, recordings finished."""
+        if self._processor is not None:
+            self._processor.close()
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        pass
+
+    def closed(self, flow: Flow, now: float) -> None:
+        pass
+
+    def reply(self, ask: int, status: str, body: bytes, worker: str, now: float) -> None:
+        pass
+
+    def event(self, sender: str, operation: str, body: bytes, now: float) -> None:
+        pass
+
+    def _announce_end(self, processor: MediaProcessor, now: float) -> None:
+        for client in self._clients:
+            for report in _decode_reports(processor.handle("query", _encode(Query()), client, now)):
+                ending = LegEnding(leg=report.leg, call=report.call, reason="drained")
+                self._effects.append(Tell(client, "leg-ending", _encode(ending)))

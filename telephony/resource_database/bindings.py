@@ -1,0 +1,110 @@
+"""Bindings of users to contacts (RFC 3261 section 10.3)."""
+
+import msgspec
+
+from telephony.jobs.resource import Bind, Binding
+from telephony.resource_database.store import KEY_BYTES_MAX, Store
+
+CONTACTS_MAX = 32
+"""Bindings of one user."""
+EXPIRES_SECONDS_MAX = 86_400.0
+TABLE = "bindings"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Binding]).decode
+
+
+class BindError(Exception):
+    """Nothing was changed; ``code`` is an error of ``bind``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def key_of(aor: str) -> bytes:
+    """The record's key.
+
+    Raises:
+        BindError: too long, or empty.
+    """
+    key = aor.encode()
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise BindError("bad-request", f"a name of 1 to {KEY_BYTES_MAX} bytes was expected, {len(key)} came")
+    return key
+
+
+def read(store: Store, aor: str, now: float) -> list[Binding]:
+    """A user's bindings that have not expired, best q first, then the one that lasts longest."""
+    record = store.get(TABLE, key_of(aor))
+    if record is None:
+        return []
+    return [binding for binding in _decode(record) if binding.expires_at > now]
+
+
+def change(store: Store, request: Bind, now: float) -> list[Binding]:
+    """Carry out one REGISTER; all of it or nothing.
+
+    An equal CSeq of the same Call-ID is the same request again and has the same result.
+
+    Raises:
+        BindError: ``out-of-order``, ``full`` or ``bad-request``.
+    """
+    bindings = read(store, request.aor, now)
+    if request.wildcard:
+        for binding in bindings:
+            _check_order(binding, request)
+        return _write(store, request.aor, [])
+    if not request.bindings:
+        return bindings
+    for wanted in request.bindings:
+        kept: list[Binding] = []
+        for binding in bindings:
+            if binding.contact == wanted.contact or (wanted.instance and binding.instance == wanted.instance):
+                _check_order(binding, request)
+            else:
+                kept.append(binding)
+        if wanted.expires_seconds > 0:
+            kept.append(
+                Binding(
+                    contact=wanted.contact,
+                    path=wanted.path,
+                    expires_at=now + min(wanted.expires_seconds, EXPIRES_SECONDS_MAX),
+                    q=wanted.q,
+                    call_id=request.call_id,
+                    cseq=request.cseq,
+                    instance=wanted.instance,
+                    received=wanted.received,
+                )
+            )
+        bindings = kept
+    if len(bindings) > CONTACTS_MAX:
+        raise BindError("full", f"more than {CONTACTS_MAX} contacts")
+    return _write(store, request.aor, bindings)
+
+
+def expire(store: Store, key: bytes, record: bytes, now: float) -> bool:
+    """Remove what has expired from one record; True if something had."""
+    bindings = _decode(record)
+    left = [binding for binding in bindings if binding.expires_at > now]
+    if len(left) == len(bindings):
+        return False
+    if left:
+        store.put(TABLE, key, _encode(left))
+    else:
+        store.delete(TABLE, key)
+    return True
+
+
+def _check_order(binding: Binding, request: Bind) -> None:
+    if binding.call_id == request.call_id and request.cseq < binding.cseq:
+        raise BindError("out-of-order", f"CSeq {request.cseq} after {binding.cseq}")
+
+
+def _write(store: Store, aor: str, bindings: list[Binding]) -> list[Binding]:
+    bindings.sort(key=lambda binding: (-binding.q, -binding.expires_at))
+    if bindings:
+        store.put(TABLE, key_of(aor), _encode(bindings))
+    else:
+        store.delete(TABLE, key_of(aor))
+    return bindings

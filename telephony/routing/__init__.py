@@ -1,0 +1,1 @@
+"""The routing service: where a request goes, by the dial plan and the users' bindings."""

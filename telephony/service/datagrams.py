@@ -1,0 +1,116 @@
+"""SIP over UDP: a bounded recvfrom loop for each socket, and sendto.
+
+Rules:
+- At most `BATCH_DATAGRAMS` are read from one socket before the others get their turn.
+- A datagram that the kernel does not take (full buffer, too long, no route) is lost, as it might be on the
+  way: the transaction layer repeats it. It is counted.
+- A destination that refuses (ICMP port unreachable, RFC 1122 section 4.1.3.3) is reported as a flow that
+  closed. Only for sockets that this service has for itself: the errors of a shared one reach anybody.
+"""
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+from telephony.service.loop import ERROR, READ, Loop
+from telephony.sip.flow import Flow
+
+BATCH_DATAGRAMS = 64
+DATAGRAM_BYTES_MAX = 65535
+FLOWS_MAX = 16384
+"""Remembered source addresses; when there are more the memory starts afresh."""
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+
+
+class Datagrams:
+    """All UDP sockets of a service.
+
+    Args:
+        receive: called with each datagram, its flow.
+        refused: called with the flow whose destination refuses.
+    """
+
+    def __init__(self, loop: Loop, receive: Callable[[bytes, Flow], None], refused: Callable[[Flow], None]) -> None:
+        self._loop = loop
+        self._receive = receive
+        self._refused = refused
+        self._sockets: dict[str, socket.socket] = {}
+        self._reading: set[str] = set()
+        self._flows: dict[tuple[str, str, int], Flow] = {}
+        self.lost = 0
+        """Datagrams that the kernel did not take."""
+
+    def add(self, name: str, descriptor: int, shared: bool) -> None:
+        """Take a bound socket; it is not read yet (`read`)."""
+        udp = socket.socket(fileno=descriptor)
+        udp.setblocking(False)
+        if not shared:
+            v6 = udp.family == socket.AF_INET6
+            udp.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, _IPV6_RECVERR if v6 else _IP_RECVERR, 1)
+        self._sockets[name] = udp
+
+    def names(self) -> list[str]:
+        return list(self._sockets)
+
+    def read(self, name: str, wanted: bool) -> None:
+        """Read the socket from now on, or leave what comes to somebody else."""
+        udp = self._sockets[name]
+        if wanted and name not in self._reading:
+            self._reading.add(name)
+            self._loop.add(udp.fileno(), READ, lambda events: self._ready(name, udp, events))
+        elif not wanted and name in self._reading:
+            self._reading.discard(name)
+            self._loop.remove(udp.fileno())
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send one datagram; it may be lost."""
+        udp = self._sockets.get(flow.socket)
+        if udp is None:
+            self.lost += 1
+            return
+        try:
+            udp.sendto(data, (flow.host, flow.port))
+        except BlockingIOError:
+            self.lost += 1
+        except (ConnectionError, OSError):
+            try:  # the error may be that of an earlier datagram, which is reported once
+                udp.sendto(data, (flow.host, flow.port))
+            except OSError:
+                self.lost += 1
+
+    def close(self) -> None:
+        for name, udp in self._sockets.items():
+            self.read(name, False)
+            udp.close()
+
+    def _ready(self, name: str, udp: socket.socket, events: int) -> None:
+        if events & ERROR:
+            self._errors(name, udp)
+        recvfrom = udp.recvfrom
+        flows = self._flows
+        receive = self._receive
+        for _ in range(BATCH_DATAGRAMS):
+            try:
+                data, address = recvfrom(DATAGRAM_BYTES_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            key = (name, address[0], address[1])
+            flow = flows.get(key)
+            if flow is None:
+                if len(flows) >= FLOWS_MAX:
+                    flows.clear()
+                flow = flows[key] = Flow("udp", name, address[0], address[1])
+            receive(data, flow)
+
+    def _errors(self, name: str, udp: socket.socket) -> None:
+        for _ in range(BATCH_DATAGRAMS):
+            try:
+                _, _, _, address = udp.recvmsg(512, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                break
+            if address:
+                with contextlib.suppress(IndexError, TypeError):
+                    self._refused(Flow("udp", name, str(address[0]), int(address[1])))

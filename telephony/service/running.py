@@ -1,0 +1,169 @@
+"""A core with its sockets: what comes in is handed to it, its effects are carried out in order.
+
+Rules:
+- Effects are taken once a turn of the loop, after all that was read in it: a core that commits when its effects are
+  taken commits once for all of it.
+- A fault of ours in one message is said and costs that message, not the process.
+"""
+
+from collections.abc import Callable
+
+from telephony.config import Configuration, ProxyConfiguration
+from telephony.core import Core, Job
+from telephony.effects import Ask, Close, Effect, Notify, Reply, Send, Tell
+from telephony.jobs.client import Answered
+from telephony.service import clock
+from telephony.service.datagrams import Datagrams
+from telephony.service.jobs import JobSockets
+from telephony.service.kinds import SIP_SOCKETS
+from telephony.service.log import failure
+from telephony.service.loop import Loop
+from telephony.service.streams import Streams
+from telephony.sip.flow import Flow
+
+ROUNDS_MAX = 8
+"""Rounds of effects and their answers in one turn of the loop."""
+
+
+class Running:
+    """One core at work.
+
+    Args:
+        core: not configured yet.
+        loop: where its sockets are watched.
+        sockets: descriptors by name.
+    """
+
+    def __init__(self, core: Core, loop: Loop, sockets: dict[str, int]) -> None:
+        self._core = core
+        self._datagrams = Datagrams(loop, self._receive, self._closed)
+        self._streams = Streams(loop, self._receive, self._closed)
+        self._jobs = JobSockets(loop)
+        for name, descriptor in sockets.items():
+            if name not in SIP_SOCKETS:
+                continue
+            if name.endswith("-tcp"):
+                self._streams.add(name, descriptor)
+            else:
+                self._datagrams.add(name, descriptor, shared=name.startswith("public-"))
+        self._touched = True
+        """The core may have effects."""
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        """Swap the configuration between two datagrams.
+
+        Raises:
+            ValueError: the core refuses it; the one before stays.
+        """
+        self._touched = True
+        self._core.configure(configuration, now)
+        self._jobs.configure(configuration.jobs, now)
+        public = not isinstance(configuration, ProxyConfiguration) or configuration.public
+        for name in self._datagrams.names():
+            self._datagrams.read(name, public or not name.startswith("public-"))
+        for name in self._streams.names():
+            self._streams.accept(name, public or not name.startswith("public-"))
+
+    def drain(self, deadline: float, now: float) -> None:
+        self._touched = True
+        self._core.drain(deadline, now)
+
+    def undrain(self, now: float) -> None:
+        self._touched = True
+        self._core.undrain(now)
+
+    def ready(self) -> bool:
+        return self._core.ready()
+
+    def remaining(self) -> int:
+        return self._core.remaining()
+
+    def deadline(self) -> float | None:
+        """When `timeout` is wanted next."""
+        soonest = self._core.deadline()
+        for deadline in (self._jobs.deadline(), self._streams.deadline()):
+            if deadline is not None and (soonest is None or deadline < soonest):
+                soonest = deadline
+        return soonest
+
+    def timeout(self, now: float) -> None:
+        """Run what is due."""
+        self._jobs.timeout(now)
+        self._streams.timeout(now)
+        deadline = self._core.deadline()
+        if deadline is not None and deadline <= now:
+            self._touched = True
+            self._guard("timeout", lambda: self._core.timeout(now))
+
+    def exchange(self, now: float) -> tuple[list[Effect], bool]:
+        """Carry out effects and hand over what that brings; what is left to the shell (`Notify`), and whether more is there."""
+        left: list[Effect] = []
+        for _ in range(ROUNDS_MAX):
+            if self._touched:
+                self._touched = False
+                self._carry_out(now, left)
+            arrivals = self._jobs.exchange(now)
+            if not arrivals and not self._touched:
+                break
+            self._touched = True
+            core = self._core
+            for arrival in arrivals:
+                try:
+                    if isinstance(arrival, Job):
+                        core.job(arrival, now)
+                    elif isinstance(arrival, Answered):
+                        core.reply(arrival.ask, arrival.status, arrival.body, arrival.worker, now)
+                    else:
+                        core.event(arrival.sender, arrival.operation, arrival.body, now)
+                except Exception as error:  # noqa: BLE001
+                    failure(type(arrival).__name__, error)
+                    if isinstance(arrival, Job):
+                        self._jobs.reply(Reply(arrival.number, "fault", b""))
+        return left, self._touched or self._jobs.pending()
+
+    def close(self) -> None:
+        self._guard("take", lambda: self._carry_out(clock.now(), []))
+        self._jobs.exchange(clock.now())
+        close = getattr(self._core, "close", None)
+        if close is not None:
+            self._guard("close", close)
+        self._datagrams.close()
+        self._streams.close()
+        self._jobs.close()
+
+    def _carry_out(self, now: float, left: list[Effect]) -> None:
+        for effect in self._core.take():
+            kind = type(effect)
+            if kind is Send:
+                assert isinstance(effect, Send)
+                if effect.flow.transport == "udp":
+                    self._datagrams.send(effect.data, effect.flow)
+                else:
+                    self._streams.send(effect.data, effect.flow)
+            elif isinstance(effect, Ask):
+                self._jobs.ask(effect, now)
+            elif isinstance(effect, Reply):
+                self._jobs.reply(effect)
+            elif isinstance(effect, Tell):
+                self._jobs.tell(effect)
+            elif isinstance(effect, Close):
+                self._streams.hang_up(effect.flow)
+            elif isinstance(effect, Notify):
+                left.append(effect)
+
+    def _receive(self, data: bytes, flow: Flow) -> None:
+        self._touched = True
+        try:
+            self._core.receive(data, flow, clock.now())
+        except Exception as error:  # noqa: BLE001
+            failure("a message", error)
+
+    def _closed(self, flow: Flow) -> None:
+        self._touched = True
+        self._guard("closed", lambda: self._core.closed(flow, clock.now()))
+
+    def _guard(self, what: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001
+            failure(what, error)

@@ -1,0 +1,217 @@
+"""The process of a service: starts without configuration, applies each one that the agent sends, ends when told.
+
+A turn: wait -> handle what is readable -> timers that are due -> effects -> reports to the agent.
+"""
+
+import gc
+import os
+import signal
+import socket
+from typing import Protocol
+
+import msgspec
+
+from telephony.config import Configuration, decode
+from telephony.effects import Effect, Notify
+from telephony.service import clock, kinds
+from telephony.service.agent import (
+    REPORTS_PER_SECOND,
+    Agent,
+    Configured,
+    DrainWanted,
+    Environment,
+    StopWanted,
+    UndrainWanted,
+    Word,
+    read_environment,
+)
+from telephony.service.log import failure, say
+from telephony.service.loop import READ, Loop
+
+FLUSH_SECONDS = 0.05
+"""Pause before something is offered again to an agent that does not read."""
+GC_THRESHOLDS = (20_000, 20, 50)
+
+
+class Engine(Protocol):
+    """What the shell runs: a core with its sockets (`running.Running`), or a load balancer."""
+
+    def configure(self, configuration: Configuration, now: float) -> None: ...
+    def drain(self, deadline: float, now: float) -> None: ...
+    def undrain(self, now: float) -> None: ...
+    def ready(self) -> bool: ...
+    def remaining(self) -> int: ...
+    def deadline(self) -> float | None: ...
+    def timeout(self, now: float) -> None: ...
+    def exchange(self, now: float) -> tuple[list[Effect], bool]: ...
+    def close(self) -> None: ...
+
+
+class Shell:
+    """One service process."""
+
+    def __init__(self, kind: str, unit: str, environment: Environment) -> None:
+        self._kind = kind
+        self._unit = unit
+        self._environment = environment
+        self._loop = Loop(precise=kind in kinds.PRECISE)
+        self._agent = Agent(environment)
+        self._made: Engine | None = None
+        """It owns the sockets, configured or not."""
+        self._engine: Engine | None = None
+        """The same, once it has its first configuration."""
+        self._stopping = False
+        self._ready = False
+        self._said_remaining = 0
+        self._report_at = 0.0
+        self._watchdog_at: float | None = None
+        self._waiting_for_agent = False
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def run(self) -> int:
+        """Until the agent says stop, or SIGTERM does; returns the exit code."""
+        wake_reader, wake_writer = socket.socketpair()
+        for end in (wake_reader, wake_writer):
+            end.setblocking(False)
+        signal.signal(signal.SIGTERM, self._terminated)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
+        self._loop.add(wake_reader.fileno(), READ, lambda events: self._woken(wake_reader))
+        self._loop.add(self._agent.fileno(), READ, self._agent_ready)
+        if self._environment.watchdog_seconds:
+            self._watchdog_at = clock.now()
+        more = False
+        while not self._stopping:
+            self._loop.turn(0.0 if more else self._wait_seconds())
+            more = self._work()
+        self._agent.state("STOPPING=1")
+        if self._made is not None:
+            self._made.close()
+        self._agent.flush()
+        signal.set_wakeup_fd(-1)
+        wake_reader.close()
+        wake_writer.close()
+        self._agent.close()
+        self._loop.close()
+        return 0
+
+    def _work(self) -> bool:
+        now = clock.now()
+        engine = self._engine
+        more = False
+        if engine is not None:
+            deadline = engine.deadline()
+            if deadline is not None and deadline <= now:
+                engine.timeout(now)
+            effects, more = engine.exchange(now)
+            for effect in effects:
+                if isinstance(effect, Notify):
+                    self._agent.notification(self._encode(effect.body))
+            if now >= self._report_at:
+                self._report(engine, now)
+        if self._watchdog_at is not None and now >= self._watchdog_at:
+            self._agent.state("WATCHDOG=1")
+            self._watchdog_at = now + self._environment.watchdog_seconds / 3
+        self._waiting_for_agent = self._agent.flush()
+        return more
+
+    def _report(self, engine: Engine, now: float) -> None:
+        if not self._ready and engine.ready():
+            self._ready = True
+            self._agent.state("READY=1")
+            gc.collect()
+            gc.freeze()
+        remaining = engine.remaining()
+        if remaining != self._said_remaining:
+            self._said_remaining = remaining
+            self._agent.remaining(remaining)
+            self._report_at = now + 1 / REPORTS_PER_SECOND
+
+    def _wait_seconds(self) -> float | None:
+        now = clock.now()
+        soonest: float | None = self._watchdog_at
+        if self._engine is not None:
+            deadline = self._engine.deadline()
+            if deadline is not None and (soonest is None or deadline < soonest):
+                soonest = deadline
+            if self._report_at > now and (soonest is None or self._report_at < soonest):
+                soonest = self._report_at
+        if self._waiting_for_agent and (soonest is None or now + FLUSH_SECONDS < soonest):
+            soonest = now + FLUSH_SECONDS
+        return None if soonest is None else soonest - now
+
+    def _agent_ready(self, events: int) -> None:
+        for word in self._agent.read():
+            self._obey(word)
+
+    def _obey(self, word: Word) -> None:
+        now = clock.now()
+        engine = self._engine
+        if isinstance(word, Configured):
+            self._configure(word, now)
+        elif isinstance(word, StopWanted):
+            if word.agent_gone:
+                say("the agent is gone")
+            self._stopping = True
+        elif engine is not None and isinstance(word, DrainWanted):
+            engine.drain(now + word.seconds, now)
+        elif engine is not None and isinstance(word, UndrainWanted):
+            engine.undrain(now)
+
+    def _configure(self, word: Configured, now: float) -> None:
+        try:
+            configuration = decode(word.data)
+            kind = type(configuration).__struct_config__.tag
+            if kind != self._kind:
+                raise ValueError(f"configuration of a {kind} for a {self._kind}")
+            if configuration.id != self._unit:
+                raise ValueError(f"configuration of {configuration.id} for {self._unit}")
+            if self._made is None:
+                self._made = self._make(configuration, now)
+            self._made.configure(configuration, now)
+        except msgspec.DecodeError as error:
+            self._agent.failed(word.generation, "bad-configuration", str(error))
+        except (ValueError, OSError) as error:
+            self._agent.failed(word.generation, "refused", str(error))
+        except Exception as error:  # noqa: BLE001
+            failure("configure", error)
+            self._agent.failed(word.generation, "fault", f"{type(error).__name__}: {error}")
+        else:
+            self._engine = self._made
+            self._agent.applied(word.generation)
+
+    def _make(self, configuration: Configuration, now: float) -> Engine:
+        sockets = self._environment.sockets
+        if self._kind == "load_balancer":
+            from telephony.load_balancer.server import Server
+
+            if "jobs" not in sockets:
+                raise ValueError("a load balancer needs its listening socket `jobs`")
+            return Server(self._loop, sockets["jobs"], now)
+        from telephony.service.running import Running
+
+        place = kinds.Place(self._unit, self._environment.state_directory, sockets)
+        return Running(kinds.make(self._kind, place, configuration, now), self._loop, sockets)
+
+    def _terminated(self, number: int, frame: object) -> None:
+        self._stopping = True
+
+    def _woken(self, reader: socket.socket) -> None:
+        try:
+            reader.recv(64)
+        except BlockingIOError:
+            return
+
+
+def run(arguments: list[str]) -> int:
+    """Run one service; see `telephony.service.main`."""
+    if len(arguments) != 2 or arguments[0] not in kinds.KINDS:
+        say(f"usage: python -m telephony.service KIND ID, with KIND one of {', '.join(sorted(kinds.KINDS))}")
+        return 2
+    try:
+        environment = read_environment(dict(os.environ), os.getpid())
+    except ValueError as error:
+        say(str(error))
+        return 2
+    gc.set_threshold(*GC_THRESHOLDS)
+    return Shell(arguments[0], arguments[1], environment).run()
