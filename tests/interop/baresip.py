@@ -1,0 +1,227 @@
+"""A baresip phone without a screen: own configuration folder, a tone for a voice, a WAV of what it hears.
+
+It is told what to do over its control port (module ctrl_tcp: JSON in netstrings), and says what happens there.
+"""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.interop.audio import Recording, read, write_tone
+
+MODULES = Path("/usr/lib/baresip/modules")
+START_SECONDS_MAX = 10.0
+EVENT_SECONDS_MAX = 10.0
+
+CONFIGURATION = """\
+module_path {modules}
+module g711.so
+module aufile.so
+module aubridge.so
+module sndfile.so
+snd_path {folder}/heard
+module_app account.so
+module_app menu.so
+module_app ctrl_tcp.so
+audio_player aubridge,ear
+audio_source aufile,{voice}
+audio_alert aufile,{alert}
+ausrc_srate 8000
+auplay_srate 8000
+ausrc_channels 1
+auplay_channels 1
+audio_buffer 20-160
+sip_listen {host}:0
+rtp_ports {rtp_first}-{rtp_last}
+rtp_stats yes
+call_local_timeout 30
+call_max_calls 4
+ctrl_tcp_listen {host}:{control}
+"""
+
+
+def free_port(host: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port that nobody uses now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+class Baresip:
+    """One phone, registered when it is entered; ended when it is left."""
+
+    def __init__(
+        self,
+        folder: Path,
+        user: str,
+        *,
+        server: str = "",
+        password: str = "",
+        tone: float = 440.0,
+        answer: str = "auto",
+        transport: str = "udp",
+        voice_seconds: float = 60.0,
+        host: str = "127.0.0.1",
+    ) -> None:
+        """A phone of ``user`` at ``server`` (``host:port``), whose voice is one ``tone`` (Hz).
+
+        It answers by itself unless ``answer`` is ``manual``. Without a server it registers nowhere and can still call.
+        """
+        self.user = user
+        self.tone = tone
+        self.events: list[dict[str, Any]] = []
+        """All that it has said so far, in order."""
+        self._folder = folder / f"phone-{user}"
+        self._folder.mkdir(parents=True)
+        self._host = host
+        self._control_port = free_port(host)
+        self._server = server
+        self._log = self._folder / "log"
+        self._buffer = b""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        (self._folder / "heard").mkdir()
+        voice = write_tone(self._folder / "voice.wav", tone, voice_seconds)
+        alert = write_tone(self._folder / "alert.wav", 100.0, 0.1)
+        rtp_first = free_port(host, socket.SOCK_DGRAM) & ~1
+        (self._folder / "config").write_text(
+            CONFIGURATION.format(
+                modules=MODULES,
+                voice=voice,
+                alert=alert,
+                folder=self._folder,
+                host=host,
+                control=self._control_port,
+                rtp_first=rtp_first,
+                rtp_last=rtp_first + 20,
+            )
+        )
+        domain = server or host
+        account = f"<sip:{user}@{domain};transport={transport}>;auth_pass={password};answermode={answer};audio_codecs=PCMU,PCMA"
+        account += ";regint=60" if server else ";regint=0"
+        (self._folder / "accounts").write_text(account + "\n")
+        (self._folder / "contacts").write_text("\n")
+
+    def __enter__(self) -> "Baresip":
+        log = self._log.open("wb")
+        with log:
+            self._process = subprocess.Popen(
+                ["baresip", "-f", str(self._folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder
+            )
+        try:
+            self._control = self._connect()
+            if self._server:
+                self.wait("REGISTER_OK")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            error.add_note(f"--- baresip {self.user}\n{self.log()[-3000:]}")
+        self._end()
+
+    def dial(self, uri: str) -> None:
+        self._command("dial", uri)
+
+    def answer(self) -> None:
+        self._command("accept")
+
+    def hang_up(self) -> None:
+        self._command("hangup")
+
+    def message(self, uri: str, text: str) -> None:
+        """Send a SIP MESSAGE."""
+        self._command("message", f"{uri} {text}")
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def wait(
+        self, kind: str, *, seconds: float = EVENT_SECONDS_MAX, having: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> dict[str, Any]:
+        """The first event of a kind, ``CALL_ESTABLISHED``, from the last one waited for on.
+
+        Raises:
+            TimeoutError: nothing of that kind within ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        seen = 0
+        while True:
+            for at in range(seen, len(self.events)):
+                event = self.events[at]
+                if event.get("type") == kind and having(event):
+                    del self.events[: at + 1]
+                    return event
+            seen = len(self.events)
+            if not self._read(deadline):
+                raise TimeoutError(f"phone {self.user}: no {kind} within {seconds} s, but {[event.get('type') for event in self.events]}")
+
+    def heard(self) -> Recording:
+        """All that it has heard in its newest call (decoded, after its jitter buffer); complete once the call is over.
+
+        Raises:
+            FileNotFoundError: it has had no call yet.
+        """
+        recordings = sorted((self._folder / "heard").glob("dump-*-dec.wav"))
+        if not recordings:
+            raise FileNotFoundError(f"phone {self.user} has heard nothing")
+        return read(recordings[-1])
+
+    def _connect(self) -> socket.socket:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while True:
+            try:
+                return socket.create_connection((self._host, self._control_port), timeout=1)
+            except OSError:
+                assert self._process is not None
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"baresip {self.user} did not start:\n{self.log()}") from None
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(0.02)
+
+    def _command(self, command: str, parameters: str = "") -> None:
+        body = json.dumps({"command": command, "params": parameters}).encode()
+        assert self._control is not None
+        self._control.sendall(b"%d:%s," % (len(body), body))
+
+    def _read(self, deadline: float) -> bool:
+        """Read more events; False when the deadline has passed or the phone is gone."""
+        assert self._control is not None
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        self._control.settimeout(left)
+        try:
+            data = self._control.recv(65536)
+        except TimeoutError:
+            return False
+        self._buffer += data
+        while b":" in self._buffer:
+            length, _, rest = self._buffer.partition(b":")
+            if len(rest) <= int(length):
+                break
+            event = json.loads(rest[: int(length)])
+            if event.get("event"):
+                self.events.append(event)
+            self._buffer = rest[int(length) + 1 :]
+        return bool(data)
+
+    def _end(self) -> None:
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._command("quit")
+            self._control.close()
+        if self._process is not None:
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
