@@ -7,20 +7,8 @@ carries them out in the order in which they were given.
 
 from typing import NamedTuple
 
-from telephony.sip.flow import Flow
-
-
-class Send(NamedTuple):
-    """Send one SIP message over a flow; a connection that does not exist yet is opened."""
-
-    data: bytes
-    flow: Flow
-
-
-class Close(NamedTuple):
-    """Close the connection of a flow."""
-
-    flow: Flow
+from telephony.sip.flow import Close as Close
+from telephony.sip.flow import Send as Send
 
 
 class Ask(NamedTuple):

@@ -14,14 +14,13 @@ import ipaddress
 import secrets
 from collections.abc import Callable, Sequence
 
-from telephony.effects import Send
 from telephony.sip.address import Address, tag_of
 from telephony.sip.build import answer_broken
 from telephony.sip.dialog import Dialog
 from telephony.sip.digest import Credentials, answer
 from telephony.sip.errors import MessageError
 from telephony.sip.events import Event, InviteReceived, RequestReceived
-from telephony.sip.flow import Flow
+from telephony.sip.flow import Flow, Send
 from telephony.sip.invitation import IncomingInvite, OutgoingInvite
 from telephony.sip.message import Headers, Message, make_request, make_response
 from telephony.sip.request import ClientRequest, ServerRequest

@@ -1,4 +1,4 @@
-"""Where a SIP message came from, and where one goes to."""
+"""Where a SIP message came from, where one goes to, and the two effects that SIP has on flows."""
 
 from typing import NamedTuple
 
@@ -20,3 +20,16 @@ class Flow(NamedTuple):
     """Remote port."""
     connection: int = 0
     """Number of the connection within this process; 0 where there is none (or none yet)."""
+
+
+class Send(NamedTuple):
+    """Send one SIP message over a flow; a connection that does not exist yet is opened."""
+
+    data: bytes
+    flow: Flow
+
+
+class Close(NamedTuple):
+    """Close the connection of a flow."""
+
+    flow: Flow

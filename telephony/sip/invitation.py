@@ -10,11 +10,10 @@ Rules:
 
 from typing import TYPE_CHECKING
 
-from telephony.effects import Send
 from telephony.sip.build import make_cancel
 from telephony.sip.client_transaction import ClientTransaction
 from telephony.sip.errors import StateError
-from telephony.sip.flow import Flow
+from telephony.sip.flow import Flow, Send
 from telephony.sip.message import Headers, Message, make_response
 from telephony.sip.request import ClientRequest
 from telephony.sip.server_transaction import ServerTransaction

@@ -12,8 +12,7 @@ Rules:
 
 from typing import TYPE_CHECKING, Protocol
 
-from telephony.effects import Send
-from telephony.sip.flow import Flow
+from telephony.sip.flow import Flow, Send
 from telephony.sip.message import Message
 from telephony.sip.states import (
     ACCEPTED,

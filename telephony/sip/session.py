@@ -14,7 +14,6 @@ States and what leads on:
 
 from typing import TYPE_CHECKING, Any
 
-from telephony.effects import Send
 from telephony.sip.dialog import Dialog
 from telephony.sip.errors import StateError
 from telephony.sip.events import (
@@ -29,7 +28,7 @@ from telephony.sip.events import (
     Rejected,
     SessionRequestReceived,
 )
-from telephony.sip.flow import Flow
+from telephony.sip.flow import Flow, Send
 from telephony.sip.invitation import IncomingInvite, OutgoingInvite
 from telephony.sip.message import Headers, Message
 from telephony.sip.request import ClientRequest, ServerRequest

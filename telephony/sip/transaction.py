@@ -12,10 +12,9 @@ The machines are in `client_transaction` and `server_transaction`.
 
 from typing import Any
 
-from telephony.effects import Send
 from telephony.sip.build import make_trying, stamp_via
 from telephony.sip.client_transaction import ClientTransaction, ClientUser, InviteClient, RequestClient
-from telephony.sip.flow import Flow
+from telephony.sip.flow import Flow, Send
 from telephony.sip.message import Message
 from telephony.sip.server_transaction import ServerTransaction, ServerUser
 from telephony.sip.states import ACK, BROKEN, FAILURE, PROVISIONAL, REQUEST, SUCCESS
