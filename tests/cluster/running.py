@@ -1,0 +1,224 @@
+"""The real cluster, as a user starts it: `hotswitch up --json`, with ports and a folder of its own, ended and looked after.
+
+Everything that it starts inherits one environment variable; by that its processes are found again, whoever their parent is by now.
+"""
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from tests.interop.baresip import free_port
+
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 15.0
+LOG_BYTES_SHOWN = 12_000
+MARK = "HOTSWITCH_TEST_CLUSTER"
+COMMAND = Path(sys.executable).with_name("hotswitch")
+
+Found = TypeVar("Found")
+
+
+def wait_for(what: Callable[[], Found], *, seconds: float = WAIT_SECONDS_MAX, name: str = "") -> Found:
+    """Ask until the answer is true; the answer.
+
+    Raises:
+        TimeoutError: it was not within ``seconds``; the message names the last answer.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{name or what}: not within {seconds} s; last: {found!r}")
+        select.select([], [], [], 0.02)
+
+
+class Running:
+    """A cluster that runs. `up`, `broker` and the agents are its processes; `up` is the one that was started."""
+
+    sip: str
+    """``host:port`` that phones know."""
+    users: dict[str, str]
+    """User to password."""
+    ready_seconds: float
+    """From the start of the command to the line that says that it is ready."""
+
+    def __init__(self, folder: Path, *, arguments: tuple[str, ...] = ()) -> None:
+        """Start it with its data in ``folder``/data (kept between starts) and everything else below ``folder``.
+
+        Raises:
+            RuntimeError: it ended, or did not say that it is ready within `START_SECONDS_MAX`; the message holds its log.
+        """
+        self.folder = folder
+        self.data = folder / "data"
+        self.log_file = folder / "log"
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        self.mark = secrets.token_hex(8)
+        self.machines_net = f"127.{random.randint(2, 250)}.{random.randint(1, 250)}."
+        """The addresses of its machines begin so: one net a cluster, so that several run beside each other."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HOTSWITCH_")}
+        self.environment = environment | {MARK: self.mark, "TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(self.temporary)}
+        sip_port, api_port = free_port("127.0.0.1", socket.SOCK_DGRAM), free_port("127.0.0.1")
+        command = [str(COMMAND), "up", "--json", "--data", str(self.data), "--sip-port", str(sip_port), "--api-port", str(api_port)]
+        command += ["--machine-net", self.machines_net.rstrip("."), *arguments]
+        started = time.monotonic()
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.environment, start_new_session=True
+            )
+        try:
+            line = json.loads(self._first_line(started + START_SECONDS_MAX))
+        except BaseException:
+            self.kill()
+            raise
+        self.ready_seconds = time.monotonic() - started
+        self.sip, self.users, self.token, self.api_url = line["sip"], line["users"], line["token"], line["api"]
+        self.api = httpx.Client(base_url=line["api"], headers={"Authorization": f"Bearer {line['token']}"}, timeout=20, trust_env=False)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.stop()
+        finally:
+            self.kill()
+
+    def command(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run one command of ours against this cluster, as a user would."""
+        environment = self.environment | {"HOTSWITCH_API": self.api_url, "HOTSWITCH_TOKEN": self.token}
+        environment.pop(MARK)
+        return subprocess.run(
+            [str(COMMAND), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=seconds,
+            check=False,
+        )
+
+    def get(self, path: str) -> Any:
+        """JSON of a resource of the API, ``machines``."""
+        answer = self.api.get(f"/v1/{path}")
+        answer.raise_for_status()
+        return answer.json()
+
+    def machines(self) -> list[dict[str, Any]]:
+        """As `hotswitch machine list --json` says."""
+        done = self.command("machine", "list", "--json")
+        assert done.returncode == 0, done.stderr
+        return list(json.loads(done.stdout))
+
+    def processes(self) -> dict[int, str]:
+        """Every process of this cluster: pid to command line."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    if f"{MARK}={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                        state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                        if state != "Z":
+                            found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return found
+
+    def sockets(self) -> list[str]:
+        """Sockets that are bound to an address of this cluster's machines, or to its public address, as /proc/net tells."""
+        host, _, port = self.sip.rpartition(":")
+        public = f"{_hexadecimal(host)}:{int(port):04X}"
+        net = tuple(int(part) for part in self.machines_net.rstrip(".").split("."))
+        machines = "".join(f"{part:02X}" for part in reversed(net))
+        found = []
+        for table in ("udp", "tcp"):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                words = line.split()
+                if (words[1] == public or words[1].partition(":")[0].endswith(machines)) and not (table == "tcp" and words[3] == "06"):
+                    found.append(f"{table} {words[1]} {words[3]}")
+        return found
+
+    def runtime_files(self) -> list[str]:
+        """Sockets and files that only make sense while it runs."""
+        found = [str(path) for path in self.temporary.rglob("*") if not path.is_dir()]
+        for path in self.data.rglob("*"):
+            with contextlib.suppress(OSError):
+                if path.name == "running.json" or stat.S_ISSOCK(path.lstat().st_mode) or stat.S_ISFIFO(path.lstat().st_mode):
+                    found.append(str(path))
+        return found
+
+    def memory_bytes(self) -> int:
+        """Proportional set size of all its processes."""
+        total = 0
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += 1024 * int(line.split()[1])
+        return total
+
+    def stop(self, signal_number: int = signal.SIGINT) -> int:
+        """End it as Ctrl-C does; its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it did not end within `STOP_SECONDS_MAX`.
+        """
+        self.api.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        code = self.process.wait(STOP_SECONDS_MAX)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def kill(self) -> None:
+        """End whatever is left of it, by pid."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for _ in range(20):
+            left = self.processes()
+            if not left:
+                return
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            select.select([], [], [], 0.05)
+
+    def log(self) -> str:
+        """The end of what it has written to standard error."""
+        data = self.log_file.read_bytes()
+        return data[-LOG_BYTES_SHOWN:].decode(errors="replace")
+
+    def _first_line(self, deadline: float) -> bytes:
+        assert self.process.stdout is not None
+        descriptor = self.process.stdout.fileno()
+        data = b""
+        while b"\n" not in data:
+            ready, _, _ = select.select([descriptor], [], [], max(deadline - time.monotonic(), 0.0))
+            piece = os.read(descriptor, 65536) if ready else b""
+            if not piece:
+                why = "did not say that it is ready" if not ready else f"ended with {self.process.wait(STOP_SECONDS_MAX)}"
+                raise RuntimeError(f"hotswitch up {why}:\n{data.decode(errors='replace')}\n{self.log()}")
+            data += piece
+        return data.partition(b"\n")[0]
+
+
+def _hexadecimal(host: str) -> str:
+    return "".join(f"{int(part):02X}" for part in reversed(host.split(".")))
