@@ -15,39 +15,19 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-from tests.interop.baresip import free_port
+from tests.interop.waiting import free_port
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
-WAIT_SECONDS_MAX = 15.0
 LOG_BYTES_SHOWN = 12_000
 MARK = "HOTSWITCH_TEST_CLUSTER"
 COMMAND = Path(sys.executable).with_name("hotswitch")
-
-Found = TypeVar("Found")
-
-
-def wait_for(what: Callable[[], Found], *, seconds: float = WAIT_SECONDS_MAX, name: str = "") -> Found:
-    """Ask until the answer is true; the answer.
-
-    Raises:
-        TimeoutError: it was not within ``seconds``; the message names the last answer.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{name or what}: not within {seconds} s; last: {found!r}")
-        select.select([], [], [], 0.02)
 
 
 class Running:

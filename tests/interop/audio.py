@@ -52,6 +52,13 @@ class Recording(NamedTuple):
         wave_form = window * np.exp(-2j * np.pi * frequency * np.arange(size) / self.rate)
         return np.asarray(np.abs(frames @ wave_form) * 2 / window.sum())
 
+    def sounding(self, *, level: float = -45.0) -> float:
+        """For how many seconds in all anything was there, at ``level`` dBFS or louder."""
+        size = round(FRAME_SECONDS * self.rate)
+        pieces = len(self.samples) // size
+        power = np.mean(self.samples[: pieces * size].reshape(pieces, size) ** 2, axis=1)
+        return float(np.count_nonzero(2 * power > 10 ** (level / 10)) * FRAME_SECONDS)
+
     def heard(self, frequency: float, *, level: float = -30.0) -> float:
         """For how many seconds in all the tone was there, at ``level`` dBFS or louder."""
         return float(np.count_nonzero(self.levels(frequency) > 10 ** (level / 20)) * FRAME_SECONDS)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.interop.audio import Recording, read, write_tone
+from tests.interop.waiting import free_port, wait_for
 
 MODULES = Path("/usr/lib/baresip/modules")
 START_SECONDS_MAX = 10.0
@@ -27,6 +28,7 @@ module aubridge.so
 module sndfile.so
 snd_path {folder}/heard
 module_app account.so
+module_app contact.so
 module_app menu.so
 module_app ctrl_tcp.so
 audio_player aubridge,ear
@@ -38,19 +40,13 @@ ausrc_channels 1
 auplay_channels 1
 audio_buffer 20-160
 sip_listen {host}:0
+net_interface {host}
 rtp_ports {rtp_first}-{rtp_last}
 rtp_stats yes
 call_local_timeout 30
 call_max_calls 4
 ctrl_tcp_listen {host}:{control}
 """
-
-
-def free_port(host: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 class Baresip:
@@ -67,11 +63,13 @@ class Baresip:
         answer: str = "auto",
         transport: str = "udp",
         voice_seconds: float = 60.0,
+        friend: str = "",
         host: str = "127.0.0.1",
     ) -> None:
         """A phone of ``user`` at ``server`` (``host:port``), whose voice is one ``tone`` (Hz).
 
-        It answers by itself unless ``answer`` is ``manual``. Without a server it registers nowhere and can still call.
+        It answers by itself unless ``answer`` is ``manual``. Its messages go to the URI ``friend``.
+        Without a server it registers nowhere and can still call.
         """
         self.user = user
         self.tone = tone
@@ -106,13 +104,14 @@ class Baresip:
         account = f"<sip:{user}@{domain};transport={transport}>;auth_pass={password};answermode={answer};audio_codecs=PCMU,PCMA"
         account += ";regint=60" if server else ";regint=0"
         (self._folder / "accounts").write_text(account + "\n")
-        (self._folder / "contacts").write_text("\n")
+        (self._folder / "contacts").write_text(f'"Friend" <{friend}>\n' if friend else "\n")
+        (self._folder / "current_contact").write_text(friend)
 
     def __enter__(self) -> "Baresip":
         log = self._log.open("wb")
         with log:
             self._process = subprocess.Popen(
-                ["baresip", "-f", str(self._folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder
+                ["baresip", "-s", "-f", str(self._folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder
             )
         try:
             self._control = self._connect()
@@ -137,12 +136,20 @@ class Baresip:
     def hang_up(self) -> None:
         self._command("hangup")
 
-    def message(self, uri: str, text: str) -> None:
-        """Send a SIP MESSAGE."""
-        self._command("message", f"{uri} {text}")
+    def message(self, text: str) -> None:
+        """Send a SIP MESSAGE to its friend; what comes of it stands in its log."""
+        self._command("message", text)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
+
+    def wait_log(self, text: str, *, seconds: float = EVENT_SECONDS_MAX) -> None:
+        """Wait until its log, which holds every SIP message, holds ``text``.
+
+        Raises:
+            TimeoutError: it did not come.
+        """
+        wait_for(lambda: text in self.log(), seconds=seconds, name=f"phone {self.user}: {text!r} in its log")
 
     def wait(
         self, kind: str, *, seconds: float = EVENT_SECONDS_MAX, having: Callable[[dict[str, Any]], bool] = lambda _: True
@@ -174,6 +181,11 @@ class Baresip:
         if not recordings:
             raise FileNotFoundError(f"phone {self.user} has heard nothing")
         return read(recordings[-1])
+
+    def heard_seconds(self) -> float:
+        """How much it has recorded of its newest call so far; 0 before the first sound."""
+        recordings = sorted((self._folder / "heard").glob("dump-*-dec.wav"))
+        return max(recordings[-1].stat().st_size - 44, 0) / 2 / 8000 if recordings else 0.0
 
     def _connect(self) -> socket.socket:
         deadline = time.monotonic() + START_SECONDS_MAX

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.interop.baresip import free_port
+from tests.interop.waiting import free_port
 
 PCAPS = Path("/usr/share/sip-tester")
 """Where Debian keeps the recordings that the scenario ``uac_pcap`` plays."""

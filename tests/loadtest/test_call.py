@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from loadtest import sound
 from loadtest.call import TestCall, Wish, WishError, server_of
 from loadtest.cli import app
-from tests.interop.baresip import free_port
+from tests.interop.waiting import free_port
 from tests.loadtest.echo_phone import EchoPhone
 
 

@@ -1,0 +1,39 @@
+"""Point 2: SIPp with its stock scenarios calls 9196, over UDP and TCP, and gets its audio back."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.running import Running
+from tests.interop import sipp
+from tests.interop.capture import Capture
+
+
+@pytest.mark.parametrize("transport", ["u1", "un", "t1", "tn"])
+def test_stock_scenario(cluster: Running, tmp_path: Path, transport: str) -> None:
+    verdict = sipp.call(tmp_path, cluster.sip, service="9196", calls=20, rate=10, transport=transport)
+    assert (verdict.successful, verdict.failed, verdict.exit_code) == (20, 0, 0), verdict.errors
+
+
+def test_many_at_a_time(cluster: Running, tmp_path: Path) -> None:
+    verdict = sipp.call(tmp_path, cluster.sip, service="9196", calls=100, rate=50, duration_ms=1000)
+    assert (verdict.successful, verdict.failed) == (100, 0), verdict.errors
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SIPp plays recordings through a raw socket, which needs root")
+def test_audio_comes_back(cluster: Running, tmp_path: Path) -> None:
+    """The stock scenario plays eight seconds of PCMA and a digit; the same bytes come back."""
+    with Capture() as capture:
+        verdict = sipp.call(tmp_path, cluster.sip, service="9196", scenario="uac_pcap")
+    assert (verdict.successful, verdict.failed) == (1, 0), verdict.errors
+    said = [packet for packet in capture.sent_by(verdict.media_port) if packet.payload_type == 8]
+    heard = [packet for packet in capture.sent_to(verdict.media_port) if packet.payload_type == 8]
+    assert len(said) > 200
+    assert len(heard) > 0.9 * len(said)
+    sequences = [packet.sequence for packet in heard]
+    assert sequences == [sequences[0] + step & 0xFFFF for step in range(len(sequences))]
+    spoken, returned = b"".join(packet.payload for packet in said), b"".join(packet.payload for packet in heard)
+    middle = spoken[len(spoken) // 2 :][:1600]
+    assert len(set(middle)) > 10, "the recording is silent there; this proves nothing"
+    assert middle in returned
