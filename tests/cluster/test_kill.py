@@ -1,0 +1,63 @@
+"""Point 6: each kind of service is killed while calls go on; it is started again, its balancers know at once, others notice nothing."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.running import Running
+from tests.cluster.test_start import SERVICES, kinds
+from tests.cluster.test_switch import call_is_answered
+from tests.interop.baresip import Baresip
+from tests.interop.waiting import wait_for
+
+
+def services(cluster: Running, kind: str) -> list[dict[str, Any]]:
+    return [service for machine in cluster.machines() for service in machine["services"] if service["kind"] == kind]
+
+
+@pytest.mark.parametrize("kind", sorted(SERVICES))
+def test_killed_service_is_back_and_calls_go_on(cluster: Running, tmp_path: Path, kind: str) -> None:
+    with Baresip(tmp_path, "1001", server=cluster.sip, password=cluster.users["1001"], tone=440.0) as caller:
+        caller.dial(f"sip:9196@{cluster.sip}")
+        caller.wait("CALL_ESTABLISHED")
+        wait_for(lambda: caller.heard_seconds() > 0.5, name="audio")
+        victim = services(cluster, kind)[-1]
+        carried = victim["remaining"] if kind in ("media_processor",) else 0
+        os.kill(victim["pid"], signal.SIGKILL)
+        again = wait_for(
+            lambda: [
+                service
+                for service in services(cluster, kind)
+                if service["id"] == victim["id"] and service["state"] == "healthy" and service["pid"] != victim["pid"]
+            ],
+            name=f"{victim['id']} started again",
+        )[0]
+        assert again["restarts"] >= 1
+        if not carried:  # the call is not on what was killed
+            before = caller.heard_seconds()
+            wait_for(lambda: caller.heard_seconds() > before + 1.0, name="audio after the kill")
+            assert not [event for event in caller.events if event["type"] == "CALL_CLOSED"]
+            caller.hang_up()
+            caller.wait("CALL_CLOSED")
+            assert caller.heard().gaps(440.0) <= 0.08
+    assert kinds(cluster) == SERVICES
+    for _ in range(4):
+        call_is_answered(cluster)
+
+
+def test_controller_and_broker_are_not_missed_by_calls(own_cluster: Running, tmp_path: Path) -> None:
+    """Calls need neither: both are killed, and new calls are made."""
+    for name in ("controller", "broker"):
+        found = [pid for pid, line in own_cluster.processes().items() if name in line.split("hotswitch")[-1]]
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+    with Baresip(tmp_path, "1001", server=own_cluster.sip, password=own_cluster.users["1001"], tone=440.0) as caller:
+        caller.dial(f"sip:9196@{own_cluster.sip}")
+        caller.wait("CALL_ESTABLISHED")
+        wait_for(lambda: caller.heard_seconds() > 1.0, name="audio")
+        caller.hang_up()
+        caller.wait("CALL_CLOSED")
+        assert caller.heard().heard(440.0) > 0.5
