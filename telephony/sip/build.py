@@ -1,9 +1,13 @@
 """Messages that follow from another one: ACK and CANCEL of an INVITE, 100 Trying, stamped Via, answers to broken requests."""
 
+import contextlib
+
+from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message, make_response
 from telephony.sip.status import reason_phrase
 from telephony.sip.text import safe
+from telephony.sip.uri import host_port
 
 
 def make_ack(invite: Message, response: Message) -> bytes:
@@ -37,24 +41,38 @@ def make_trying(request: Message) -> bytes:
     ).encode("utf-8", "surrogateescape")
 
 
-def stamp_via(message: Message, flow: Flow) -> None:
-    """Note the source of a request in its topmost Via: received and rport (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
+def stamp_via(message: Message, flow: Flow) -> Flow:
+    """Note the source of a request in its topmost Via: received and rport (RFC 3261 section 18.2.1, RFC 3581 section 4).
+
+    Returns the flow that responses take: over UDP, to the source's host and to its port where rport asks for it or
+    the sender is behind a NAT, else to the port of the sent-by (RFC 3261 section 18.2.2).
+    """
     via = message.via
     start = via.find(" ") + 1
     end = via.find(";")
     sent_by = (via[start:] if end < 0 else via[start:end]).strip()
     host = flow.host
     asked = ";rport" in via
-    if not asked and (sent_by == host or (sent_by.startswith(host) and sent_by[len(host)] == ":")) and "received" not in via:
-        return
+    if not asked:
+        if sent_by == f"{host}:{flow.port}":
+            return flow
+        try:
+            sent_host, sent_port = host_port(sent_by)
+        except ValueError:
+            raise MessageError("bad Via", 400) from None
+        if sent_host == host:
+            if sent_port == flow.port or flow.transport != "udp":
+                return flow
+            return flow._replace(port=sent_port)
     parts = [part for part in via.split(";") if part.strip() != "rport" and not part.strip().startswith(("received=", "rport="))]
     address = f"[{host}]" if ":" in host else host
-    via = ";".join(parts) + f";received={address}" + (f";rport={flow.port}" if asked else "")
-    message.restamp(via)
+    message.restamp(";".join(parts) + f";received={address}" + (f";rport={flow.port}" if asked else ""))
+    return flow
 
 
 def answer_broken(request: Message, status: int, reason: str, flow: Flow, tag: str) -> bytes:
     """Response to a request that could not be taken as a whole, made without a transaction (RFC 3261 section 8.2.7)."""
-    stamp_via(request, flow)
+    with contextlib.suppress(MessageError):
+        stamp_via(request, flow)
     text = "".join(character if character.isprintable() and ord(character) < 128 else "?" for character in reason)[:100]
     return make_response(request, status, text or reason_phrase(status), to_tag=tag).serialize()

@@ -92,6 +92,7 @@ class ClientTransaction:
         raise AssertionError("one of the two machines")
 
     def _linger(self, now: float, seconds: float) -> None:
+        self._layer.settled(self)
         cancel(self._timer)
         self._timer = None
         if seconds:
@@ -120,6 +121,7 @@ class ClientTransaction:
         self._timer = None
         self.data = b""
         self.message = None
+        self._layer.settled(self)
         self._layer.clients.pop(self.key, None)
 
 

@@ -228,6 +228,11 @@ class Message:
         found.update(dict.fromkeys(self._first))
         return list(found)
 
+    @property
+    def passed_on(self) -> bool:
+        """More than one hop has put its Via on it."""
+        return (self._more is not None and "via" in self._more) or "," in self._lines[self._first["via"]]
+
     # Editing
 
     def retarget(self, uri: str) -> None:
@@ -238,6 +243,10 @@ class Message:
     def prepend(self, name: str, value: str) -> None:
         """Put a header line above every other of its name."""
         self._top.append(f"{spelling(name)}: {safe(value)}")
+
+    def prepend_line(self, line: str) -> None:
+        """`prepend` of a whole header line that is known to be clean."""
+        self._top.append(line)
 
     def add(self, name: str, value: str) -> None:
         """Put a header line below every other of its name."""
@@ -309,6 +318,24 @@ class Message:
         """Replace the first value of a list header and leave the others as they are; adds it if absent."""
         self.pop(name)
         self.prepend(name, value)
+
+    def spend_hop(self) -> int:
+        """Take one from Max-Forwards, in place; what was there before. A missing one becomes 70 (RFC 3261 section 16.6).
+
+        Raises:
+            MessageError: not a number of 0 to 255.
+        """
+        number = self._first.get("max-forwards")
+        if number is None:
+            self.add("max-forwards", "70")
+            return 71
+        line = self._lines[number]
+        digits = line[line.find(":") + 1 :].strip()
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 3 or (hops := int(digits)) > 255:
+            raise MessageError("bad Max-Forwards", 400, self)
+        if hops:
+            self._lines[number] = f"Max-Forwards: {hops - 1}"
+        return hops
 
     def restamp(self, via: str) -> None:
         """Replace the topmost Via value that came (not one that was prepended) by the same one with more parameters."""

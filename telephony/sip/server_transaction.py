@@ -58,12 +58,14 @@ class ServerUser(Protocol):
 class ServerTransaction:
     """Server side of one request."""
 
-    __slots__ = ("_expires", "_interval", "_last", "_layer", "_timer", "flow", "key", "method", "state", "user")
+    __slots__ = ("_expires", "_interval", "_last", "_layer", "_timer", "flow", "key", "method", "source", "state", "user")
 
-    def __init__(self, layer: "Transactions", flow: Flow, key: str, method: str) -> None:
+    def __init__(self, layer: "Transactions", source: Flow, flow: Flow, key: str, method: str) -> None:
         self._layer = layer
+        self.source = source
+        """Where the request came from."""
         self.flow = flow
-        """Where the request came from, and responses go to."""
+        """Where responses go to; the same but for old peers (`telephony.sip.build.stamp_via`)."""
         self.key = key
         self.method = method
         self.user: object = None
@@ -93,6 +95,10 @@ class ServerTransaction:
         self.state, action = step
         action(self, now)
         return True
+
+    def abandon(self) -> None:
+        """Forget it without an answer: what a proxy does whose request got none (RFC 4320 section 4.2)."""
+        self._end(0.0)
 
     def on(self, event: int, now: float) -> None:
         """Feed the machine."""

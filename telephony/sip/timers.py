@@ -3,13 +3,14 @@
 Rules:
 - The few durations that SIP uses again and again (`LANES`) each have a queue of their own: within one, the order of
   starting is the order of expiring, so starting is O(1). Any other duration goes to a heap.
-- Cancelling is lazy: the entry forgets its callback and is dropped when it comes up.
+- Cancelling is lazy: the entry forgets its callback. It is dropped when it comes up, or when the queue has doubled
+  since it was last swept (from `SWEEP_ENTRIES_MIN` on), so that cancelled entries never outnumber the others for long.
 - Timers that are due run in the order of their times, then of their start.
 """
 
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 T1 = 0.5
@@ -26,19 +27,36 @@ TIMER_C = 181.0
 LANES = (T1, 1.0, 2.0, T2, T4, 8.0, 16.0, T64, TIMER_C)
 """Durations with a queue of their own, seconds."""
 
+SWEEP_ENTRIES_MIN = 1024
+
 Timer = list[Any]
 """``[time, number, callback or None]``; None: cancelled or run."""
+
+
+class _Lane(deque[Timer]):
+    """Timers of one duration, in the order of their times."""
+
+    sweep_at = SWEEP_ENTRIES_MIN
+    """Length at which cancelled entries are looked for."""
+
+    def sweep(self) -> None:
+        """Drop cancelled entries."""
+        live = [timer for timer in self if timer[2] is not None]
+        self.clear()
+        self.extend(live)
+        self.sweep_at = max(SWEEP_ENTRIES_MIN, 2 * len(live))
 
 
 class Timers:
     """Set of timers; `run` calls what is due."""
 
-    __slots__ = ("_head", "_heap", "_lanes", "_number", "_queues")
+    __slots__ = ("_head", "_heap", "_heap_sweep_at", "_lanes", "_number", "_queues")
 
     def __init__(self) -> None:
-        self._lanes: dict[float, deque[Timer]] = {seconds: deque() for seconds in LANES}
+        self._lanes: dict[float, _Lane] = {seconds: _Lane() for seconds in LANES}
         self._queues = tuple(self._lanes.values())
         self._heap: list[Timer] = []
+        self._heap_sweep_at = SWEEP_ENTRIES_MIN
         self._head: Timer | None = None
         self._number = 0
 
@@ -49,8 +67,14 @@ class Timers:
         lane = self._lanes.get(seconds)
         if lane is None or (lane and lane[-1][0] > timer[0]):
             heappush(self._heap, timer)
+            if len(self._heap) > self._heap_sweep_at:
+                self._heap = [entry for entry in self._heap if entry[2] is not None]
+                heapify(self._heap)
+                self._heap_sweep_at = max(SWEEP_ENTRIES_MIN, 2 * len(self._heap))
         else:
             lane.append(timer)
+            if len(lane) > lane.sweep_at:
+                lane.sweep()
         head = self._head
         if head is None or timer[0] < head[0]:
             self._head = timer

@@ -28,7 +28,7 @@ TRANSACTIONS_MAX = 400_000
 class Transactions:
     """All transactions of one core."""
 
-    __slots__ = ("clients", "dropped", "out", "servers", "timers", "transactions_max", "user")
+    __slots__ = ("_waiting", "clients", "dropped", "out", "servers", "timers", "transactions_max", "user")
 
     def __init__(self, user: ServerUser, out: list[Any], timers: Timers, transactions_max: int = TRANSACTIONS_MAX) -> None:
         self.user = user
@@ -38,6 +38,7 @@ class Transactions:
         self.clients: dict[str, ClientTransaction] = {}
         """By branch; a CANCEL, which shares its INVITE's branch, by branch and ``CANCEL``."""
         self.servers: dict[str, ServerTransaction] = {}
+        self._waiting: dict[Flow, dict[str, ClientTransaction]] = {}
         self.dropped = 0
         """Requests dropped for want of room."""
 
@@ -65,8 +66,7 @@ class Transactions:
         if len(self.servers) >= self.transactions_max:
             self.dropped += 1
             return
-        stamp_via(message, flow)
-        server = self.servers[key] = ServerTransaction(self, flow, key, message.method)
+        server = self.servers[key] = ServerTransaction(self, flow, stamp_via(message, flow), key, message.method)
         self.user.request_received(server, message, now)
 
     def request(self, user: ClientUser, message: Message, flow: Flow, now: float, branch: str) -> ClientTransaction:
@@ -79,6 +79,10 @@ class Transactions:
         else:
             client = RequestClient(self, user, message, data, flow, branch if method != "CANCEL" else branch + "CANCEL")
         self.clients[client.key] = client
+        waiting = self._waiting.get(flow)
+        if waiting is None:
+            waiting = self._waiting[flow] = {}
+        waiting[client.key] = client
         self.out.append(Send(data, flow))
         client.start(now, flow.transport != "udp")
         return client
@@ -92,9 +96,18 @@ class Transactions:
         return self.servers.get(server_key(message, "INVITE"))
 
     def closed(self, flow: Flow, now: float) -> None:
-        """A connection is gone: the transactions that wait for something to come over it fail."""
-        for client in [client for client in self.clients.values() if client.flow == flow]:
+        """A connection is gone, or a destination refuses: the transactions that wait for a response of it fail."""
+        waiting = self._waiting.pop(flow, {})
+        if flow.connection:
+            waiting |= self._waiting.pop(flow._replace(connection=0), {})
+        for client in waiting.values():
             client.on(BROKEN, None, now)
+
+    def settled(self, client: ClientTransaction) -> None:
+        """The transaction waits for nothing any more."""
+        waiting = self._waiting.get(client.flow)
+        if waiting is not None and waiting.pop(client.key, None) is not None and not waiting:
+            del self._waiting[client.flow]
 
 
 def server_key(message: Message, method: str = "") -> str:

@@ -19,7 +19,8 @@ class Network:
     def __init__(self, seed: int = 0, loss: float = 0.0, repeat: float = 0.0, jitter: float = 0.0, transport: str = "udp") -> None:
         self.now = 1000.0
         self.nodes: dict[tuple[str, int], Node] = {}
-        self.events: dict[tuple[str, int], list[Any]] = {}
+        self.sockets: dict[tuple[str, int], str] = {}
+        self.events: dict[int, list[Any]] = {}
         self.log: list[str] = []
         """``host>host first-line`` of every message sent."""
         self.drop: Any = lambda source, target, data: False
@@ -29,22 +30,24 @@ class Network:
         self._flying: list[tuple[float, int, tuple[str, int], tuple[str, int], bytes]] = []
         self._count = 0
 
-    def add(self, host: str, port: int, node: Node) -> list[Any]:
+    def add(self, host: str, port: int, node: Node, socket: str = "sip") -> list[Any]:
+        """Give a node an address, that of its socket; a node may have several."""
         self.nodes[host, port] = node
-        self.events[host, port] = []
-        return self.events[host, port]
+        self.sockets[host, port] = socket
+        return self.events.setdefault(id(node), [])
 
     def flow(self, host: str, port: int) -> Flow:
         return Flow(self._transport, "sip", host, port)
 
     def collect(self) -> None:
         """Take every node's effects and put them on their way."""
-        for source, node in self.nodes.items():
+        for node in dict.fromkeys(self.nodes.values()):
+            addresses = {self.sockets[address]: address for address, owner in self.nodes.items() if owner is node}
             for effect in node.take():
                 if isinstance(effect, Send):
-                    self._send(source, effect)
+                    self._send(addresses[effect.flow.socket], effect)
                 else:
-                    self.events[source].append(effect)
+                    self.events[id(node)].append(effect)
 
     def _send(self, source: tuple[str, int], effect: Send) -> None:
         target = effect.flow.host, effect.flow.port
@@ -72,7 +75,7 @@ class Network:
             while self._flying and self._flying[0][0] <= self.now:
                 _, _, source, target, data = heapq.heappop(self._flying)
                 if target in self.nodes:
-                    self.nodes[target].receive(data, Flow(self._transport, "sip", *source), self.now)
+                    self.nodes[target].receive(data, Flow(self._transport, self.sockets[target], *source), self.now)
             for node in self.nodes.values():
                 deadline = node.deadline()
                 if deadline is not None and deadline <= self.now:
@@ -83,6 +86,7 @@ class Network:
 
     def happened(self, host: str, port: int) -> list[Any]:
         """Events of a node since the last call."""
-        found = self.events[host, port][:]
-        self.events[host, port].clear()
+        events = self.events[id(self.nodes[host, port])]
+        found = events[:]
+        events.clear()
         return found

@@ -1,0 +1,74 @@
+"""Who a request comes from, by digest (RFC 3261 section 22, RFC 7616, RFC 8760).
+
+Rules:
+- The user's secrets come with the configuration; a nonce is stateless and any proxy takes another's.
+- An unknown user is checked against a secret that nobody has, and answered as a wrong password is: no user is betrayed.
+- A count of a nonce (``nc``) is taken once: what was recorded cannot be sent again (RFC 7616 section 3.4). The last
+  `COUNTS_MAX` nonces in use are remembered by each proxy.
+"""
+
+from telephony.sip.digest import Nonces, challenges, fields, verify
+from telephony.sip.message import Message
+
+COUNTS_MAX = 20_000
+AUTHORIZATIONS_MAX = 8
+"""Authorization headers that are looked at in one request."""
+_NOBODY = {"MD5": "!" * 32, "SHA-256": "!" * 64}
+
+
+class Authentication:
+    """Checks requests against the users of one realm."""
+
+    def __init__(self, realm: str, users: dict[str, dict[str, str]], secret: bytes) -> None:
+        self.realm = realm
+        self._users = users
+        self._nonces = Nonces(secret)
+        self._counts: dict[str, int] = {}
+
+    def knows(self, user: str) -> bool:
+        """A user of ours."""
+        return user in self._users
+
+    def check(self, message: Message, header: str, now: float) -> tuple[str, bool]:
+        """The user who proves to have sent the request; empty: nobody, and whether only the nonce is stale.
+
+        Raises:
+            MessageError: the header cannot be read.
+        """
+        stale = False
+        for value in message.get_lines(header)[:AUTHORIZATIONS_MAX]:
+            try:
+                given = fields(value)
+            except ValueError:
+                continue
+            if given is None or given.get("realm") != self.realm:
+                continue
+            nonce = given.get("nonce", "")
+            freshness = self._nonces.check(nonce, now)
+            if freshness == "bad":
+                continue
+            user = given.get("username", "")
+            known = self._users.get(user)
+            if not verify(given, message.method or "", known or _NOBODY, message.uri) or known is None:
+                continue
+            if freshness == "stale" or not self._counted(nonce + user, given.get("nc")):
+                stale = True
+                continue
+            return user, False
+        return "", stale
+
+    def challenges(self, now: float, stale: bool) -> list[str]:
+        """Values of the challenge's header."""
+        return challenges(self.realm, self._nonces.make(now), stale)
+
+    def _counted(self, nonce: str, count: str | None) -> bool:
+        """Whether this use of the nonce is new."""
+        try:
+            number = int(count, 16) if count else 1
+        except ValueError:
+            return False
+        last = self._counts.pop(nonce, 0)
+        if len(self._counts) >= COUNTS_MAX:
+            del self._counts[next(iter(self._counts))]
+        self._counts[nonce] = max(last, number)
+        return number > last

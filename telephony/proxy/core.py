@@ -1,0 +1,368 @@
+"""The proxy core: what comes from users goes to call routers, what comes from call routers goes to users (RFC 3261 section 16).
+
+    user -> [public socket] parse, transaction, authenticate, Record-Route -> [own socket] -> call router
+    call router -> [own socket] token of the user's flow, Record-Route -> [the flow's socket] -> user
+
+Rules:
+- From users: a new request is authenticated (guests reach `guest_targets` alone) and goes to a router of the platform that
+  serves its method; a request within a dialog goes where its Request-URI says, if that is a router. Nothing else: the
+  proxy is no open relay.
+- From routers (`trusted` addresses): the token in the Route names the user's flow.
+- Whatever reaches users bears the public address; in-dialog requests come back through whichever proxy serves it then.
+  A flow that another proxy holds (a connection, or the public address) is reached through that proxy, with a proof in
+  our Via that it is one of us who asks.
+- `P-Asserted-Identity` says who was authenticated; one from outside is removed (RFC 3325).
+- Responses without a transaction go on by their Via, but only from routers or to routers (section 16.7).
+"""
+
+import ipaddress
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from telephony.config import Configuration, ProxyConfiguration
+from telephony.core import Job
+from telephony.effects import Ask, Effect, Reply, Send
+from telephony.proxy.authentication import Authentication
+from telephony.proxy.counters import Counters
+from telephony.proxy.forwarding import Forwarding
+from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, read_bound, read_register
+from telephony.proxy.way import RefusedError, Target, Way, request_uri
+from telephony.sip.address import Address
+from telephony.sip.build import answer_broken
+from telephony.sip.client_transaction import ClientTransaction
+from telephony.sip.errors import MessageError
+from telephony.sip.flow import Flow
+from telephony.sip.message import Headers, Message, make_response
+from telephony.sip.server_transaction import ServerTransaction
+from telephony.sip.timers import Timers
+from telephony.sip.tokens import Tokens
+from telephony.sip.transaction import Transactions
+from telephony.sip.uri import Uri
+from telephony.sip.via import Via
+
+REGISTRATIONS_MAX = 10_000
+"""Registrations that wait for the resource database; more are answered 503."""
+BROKEN_ANSWERS_PER_SECOND_MAX = 100
+"""Broken requests that are answered; more are only counted."""
+RETRY_AFTER_SECONDS = 5
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
+DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
+"""Methods that make dialogs: they get a Record-Route."""
+_RETRY = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
+
+
+class Proxy:
+    """One proxy. See `telephony.core.Core` for what each call means."""
+
+    def __init__(self, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self.tokens = Tokens(random)
+        self.timers = Timers()
+        self.out: list[Effect] = []
+        self.transactions = Transactions(self, self.out, self.timers)
+        self.counters = Counters()
+        self._random = random
+        self._configuration: ProxyConfiguration | None = None
+        self._way: Way
+        self._authentication: Authentication
+        self._secret = b""
+        self._guests: frozenset[str] = frozenset()
+        self._registrations: dict[int, tuple[ServerTransaction, Message]] = {}
+        self._asks = 0
+        self._draining = False
+        self._broken_second = 0
+        self._broken_answers = 0
+
+    # telephony.core.Core
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        """Take a configuration.
+
+        Raises:
+            ValueError: it is not a proxy's, or names an address that cannot be read.
+        """
+        if not isinstance(configuration, ProxyConfiguration):
+            raise ValueError(f"expected the configuration of a proxy, got {type(configuration).__name__}")
+        before = self._configuration
+        secret = configuration.nonce_secret or self._secret or self._random(32)
+        self._way = Way(configuration, secret, self._way if before is not None else None)
+        if before is None or secret != self._secret or (before.realm, before.users) != (configuration.realm, configuration.users):
+            self._authentication = Authentication(configuration.realm, {user.name: user.ha1 for user in configuration.users}, secret)
+        self._guests = frozenset(configuration.guest_targets)
+        self._secret = secret
+        self._configuration = configuration
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """One message from the network."""
+        counters = self.counters
+        counters.received += 1
+        try:
+            self.transactions.receive(Message.parse(data), flow, now)
+        except MessageError as error:
+            counters.broken += 1
+            if error.message is not None:
+                self._answer_broken(error, flow, now)
+
+    def closed(self, flow: Flow, now: float) -> None:
+        """A connection ended, or a destination refuses."""
+        self.transactions.closed(flow, now)
+
+    def job(self, job: Job, now: float) -> None:
+        """A proxy does no jobs."""
+        self.out.append(Reply(job.number, "refused", b""))
+
+    def reply(self, ask: int, status: str, body: bytes, worker: str, now: float) -> None:
+        """The resource database has answered a registration."""
+        waiting = self._registrations.pop(ask, None)
+        if waiting is None:
+            return
+        transaction, message = waiting
+        if status == "ok":
+            try:
+                contacts = read_bound(body, now)
+            except msgspec.DecodeError:
+                self.refuse(transaction, message, 500, now)
+                return
+            self.counters.registered += 1
+            path = [("Supported", "path, outbound")]
+            self.refuse(transaction, message, 200, now, headers=[*contacts, *path])
+        elif status == "out-of-order":
+            self.refuse(transaction, message, 500, now, "CSeq out of order")
+        else:
+            self.refuse(transaction, message, 503, now, headers=_RETRY)
+
+    def event(self, sender: str, operation: str, body: bytes, now: float) -> None:
+        """A proxy asks for no events."""
+
+    def drain(self, deadline: float, now: float) -> None:
+        """New requests are answered 503; those within dialogs go on."""
+        self._draining = True
+
+    def undrain(self, now: float) -> None:
+        """Take new requests again."""
+        self._draining = False
+
+    def ready(self) -> bool:
+        """Always: there is nothing to prepare."""
+        return True
+
+    def remaining(self) -> int:
+        """Requests without a final response."""
+        return sum(1 for server in self.transactions.servers.values() if not server.answered)
+
+    def timeout(self, now: float) -> None:
+        """Run what is due."""
+        self.timers.run(now)
+
+    def deadline(self) -> float | None:
+        """When `timeout` is wanted next."""
+        return self.timers.deadline()
+
+    def take(self) -> list[Effect]:
+        """Effects since the last call."""
+        taken = self.out[:]
+        self.out.clear()
+        return taken
+
+    # From the transaction layer
+
+    def request_received(self, server: ServerTransaction, message: Message, now: float) -> None:
+        """A new request."""
+        try:
+            if message.method == "CANCEL":
+                self._cancel(server, message, now)
+            else:
+                self._request(server, message, now)
+        except MessageError as error:
+            self.counters.broken += 1
+            self.refuse(server, message, error.status, now, error.reason)
+        except RefusedError as refusal:
+            self.refuse(server, message, refusal.status, now, refusal.reason, refusal.headers)
+
+    def acknowledged(self, message: Message, flow: Flow, now: float) -> None:
+        """ACK of a 2xx: passed on without a transaction (section 16.6)."""
+        way = self._way
+        try:
+            if message.spend_hop() == 0:
+                raise RefusedError(483)
+            held, bearer = way.take_routes(message)
+            uri = request_uri(message)
+            if way.of_cluster(message, flow):
+                target = way.to_user(message, uri, held, bearer)
+            else:
+                target = way.of_dialog(message, uri)
+        except (MessageError, RefusedError):
+            self.counters.dropped += 1
+            return
+        way.put_via(message, target, self.tokens.take())
+        self.out.append(Send(message.serialize(), target.flow))
+
+    def stray(self, message: Message, flow: Flow, now: float) -> None:
+        """A response without a transaction, of a proxy before us: passed on by its Via, from or to routers alone."""
+        way = self._way
+        sent_by = message.via.partition(" ")[2].partition(";")[0].strip()
+        self.counters.dropped += 1
+        if sent_by not in way.sent_by or message.pop("via") is None or not message.has("via"):
+            return
+        try:
+            via = Via.parse(message.get_all("via")[0])
+            host, port = via.response_address
+            ipaddress.ip_address(host)
+        except (ValueError, MessageError):
+            return
+        to_router = way.is_router(host, port)
+        transport = via.transport.lower()
+        if transport in ("udp", "tcp") and (to_router or way.is_router(flow.host, flow.port)):
+            self.counters.dropped -= 1
+            self.out.append(Send(message.serialize(), Flow(transport, f"{'sip' if to_router else 'public'}-{transport}", host, port)))
+
+    def unacknowledged(self, transaction: ServerTransaction, now: float) -> None:
+        """A failure response without ACK: nothing is left to do."""
+
+    # For forwardings
+
+    def send(self, forwarding: Forwarding, message: Message, target: Target, now: float) -> ClientTransaction:
+        """Send a request to a target, in a transaction of its own, below our Via."""
+        branch = self._way.put_via(message, target, self.tokens.take())
+        self.counters.forwarded += 1
+        return self.transactions.request(forwarding, message, target.flow, now, branch)
+
+    def refuse(
+        self, server: ServerTransaction, message: Message, status: int, now: float, reason: str | None = None, headers: Headers = ()
+    ) -> None:
+        """Answer a request ourselves."""
+        if status >= 400:
+            self.counters.refused += 1
+        message.unprepend()
+        clean = None if reason is None else "".join(c if " " <= c <= "~" else "?" for c in reason)[:120]
+        server.respond(status, make_response(message, status, clean, to_tag=self.tokens.take(), headers=headers).serialize(), now)
+
+    # Requests
+
+    def _request(self, server: ServerTransaction, message: Message, now: float) -> None:
+        way = self._way
+        method = message.method
+        if message.spend_hop() == 0:
+            raise RefusedError(483)
+        if message.has("proxy-require"):
+            raise RefusedError(420, headers=(("Unsupported", ", ".join(message.get_all("proxy-require"))),))
+        if message.passed_on:
+            way.check_loop(message)
+        held, bearer = way.take_routes(message)
+        uri = request_uri(message)
+        if way.of_cluster(message, server.source):
+            if method == "OPTIONS" and held is None and not uri.user and way.is_self(uri):
+                self._options(server, message, now)
+                return
+            target = way.to_user(message, uri, held, bearer)
+            if method in DIALOG_METHODS and not target.relay_route:
+                way.record_route(message, target.flow, to_user=True)
+            targets = [target]
+        elif message.to_tag:
+            targets = [way.of_dialog(message, uri)]
+        else:
+            targets = self._new(server, message, uri, now)
+            if not targets:
+                return
+        forwarding = server.user = Forwarding(self, server, message, targets)
+        if method == "INVITE":
+            self.transactions.trying(server, message, now)
+        forwarding.start(now)
+
+    def _new(self, server: ServerTransaction, message: Message, uri: Uri, now: float) -> list[Target]:
+        """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
+        method = message.method
+        way = self._way
+        if method == "REGISTER":
+            self._register(server, message, now)
+            return []
+        if method == "OPTIONS" and not uri.user and way.is_self(uri):
+            self._options(server, message, now)
+            return []
+        if method in ("BYE", "UPDATE", "INFO", "PRACK", "NOTIFY"):
+            raise RefusedError(481)
+        if self._draining:
+            raise RefusedError(503, headers=_RETRY)
+        if message.has("p-asserted-identity"):
+            message.remove("p-asserted-identity")
+        sender = self._sender(message)
+        authentication = self._authentication
+        if uri.user not in self._guests or authentication.knows(sender):
+            user = self._authenticate(server, message, now, 407)
+            if not user:
+                return []
+            if user != sender:
+                raise RefusedError(403, "From names another user")
+            message.remove("proxy-authorization")
+            message.add("p-asserted-identity", f"<{Uri.of(user, authentication.realm)}>")
+        targets = way.routers(message, now)
+        if not targets:
+            raise RefusedError(503, "No call router for this request", _RETRY)
+        if method in DIALOG_METHODS:
+            way.record_route(message, server.source, to_user=False)
+        return targets
+
+    def _sender(self, message: Message) -> str:
+        """User part of the From URI."""
+        try:
+            return Address.parse(message.get("from") or "").uri.username
+        except ValueError as error:
+            raise MessageError(f"bad From: {error}", 400, message) from None
+
+    def _authenticate(self, server: ServerTransaction, message: Message, now: float, status: int) -> str:
+        """The user who sent it; empty: it has been challenged."""
+        header, challenge = ("authorization", "WWW-Authenticate") if status == 401 else ("proxy-authorization", "Proxy-Authenticate")
+        user, stale = self._authentication.check(message, header, now) if message.has(header) else ("", False)
+        if not user:
+            self.counters.challenged += 1
+            values = self._authentication.challenges(now, stale)
+            self.refuse(server, message, status, now, headers=[(challenge, value) for value in values])
+        return user
+
+    def _register(self, server: ServerTransaction, message: Message, now: float) -> None:
+        if self._draining:
+            raise RefusedError(503, headers=_RETRY)
+        try:
+            owner = Address.parse(message.get("to") or "").uri.username
+        except ValueError as error:
+            raise MessageError(f"bad To: {error}", 400, message) from None
+        user = self._authenticate(server, message, now, 401)
+        if not user:
+            return
+        if user != owner:
+            raise RefusedError(403, "To names another user")
+        required = [tag for tag in message.get_all("require") if tag.lower() not in ("path", "outbound", "gruu")]
+        if required:
+            raise RefusedError(420, headers=(("Unsupported", ", ".join(required)),))
+        try:
+            body = read_register(message, user, self._way.path(server.source), server.source)
+        except TooBriefError:
+            raise RefusedError(423, headers=(("Min-Expires", str(EXPIRES_MIN_SECONDS)),)) from None
+        if len(self._registrations) >= REGISTRATIONS_MAX:
+            raise RefusedError(503, headers=_RETRY)
+        self._asks += 1
+        self._registrations[self._asks] = (server, message)
+        self.out.append(Ask(self._asks, "resource_database", "bind", body, key=user))
+
+    def _options(self, server: ServerTransaction, message: Message, now: float) -> None:
+        """OPTIONS to the proxy itself (section 11)."""
+        self.refuse(server, message, 200, now, headers=(("Allow", ALLOW), ("Accept", "application/sdp"), ("Supported", "path, outbound")))
+
+    def _cancel(self, server: ServerTransaction, message: Message, now: float) -> None:
+        cancelled = self.transactions.cancelled(message)
+        if cancelled is None:
+            raise RefusedError(481)
+        self.refuse(server, message, 200, now)
+        forwarding = cancelled.user
+        if isinstance(forwarding, Forwarding):
+            forwarding.cancel(now)
+
+    def _answer_broken(self, error: MessageError, flow: Flow, now: float) -> None:
+        """Answer what could not be taken, within bounds: an answer is no gift to whoever forges sources."""
+        assert error.message is not None
+        if int(now) != self._broken_second:
+            self._broken_second, self._broken_answers = int(now), 0
+        self._broken_answers += 1
+        if self._broken_answers <= BROKEN_ANSWERS_PER_SECOND_MAX:
+            self.out.append(Send(answer_broken(error.message, error.status, error.reason, flow, self.tokens.take()), flow))

@@ -1,0 +1,97 @@
+"""REGISTER: what a user's phone says about where it is reached (RFC 3261 section 10.3, RFC 3327, RFC 5626).
+
+Rules:
+- The bindings live in the resource database: a REGISTER becomes one job ``bind``, its reply the response.
+- A contact's Path is our public address with the token of the flow that the REGISTER came over: calls go back there,
+  through any NAT, whatever the contact says.
+- Expiry: `EXPIRES_DEFAULT_SECONDS` if none is asked for, `EXPIRES_MAX_SECONDS` at most, 423 below `EXPIRES_MIN_SECONDS`.
+- ``Contact: *`` removes all, with ``Expires: 0`` alone.
+"""
+
+import msgspec
+
+from telephony.jobs.resource import Bind, BindingChange, Bound
+from telephony.sip.address import Address
+from telephony.sip.errors import MessageError
+from telephony.sip.flow import Flow
+from telephony.sip.message import Message
+
+EXPIRES_DEFAULT_SECONDS = 3600
+EXPIRES_MIN_SECONDS = 60
+EXPIRES_MAX_SECONDS = 7200
+CONTACTS_MAX = 10
+"""Contacts of one REGISTER."""
+CONTACT_BYTES_MAX = 512
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Bound)
+
+
+class TooBriefError(Exception):
+    """An expiry below `EXPIRES_MIN_SECONDS`."""
+
+
+def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
+    """The body of the job ``bind``.
+
+    Raises:
+        MessageError: a Contact or Expires that cannot be taken.
+        TooBriefError: answer 423.
+    """
+    general = _seconds(message.get("expires"), message)
+    changes = []
+    contacts = message.get_all("contact")
+    if len(contacts) > CONTACTS_MAX:
+        raise MessageError(f"more than {CONTACTS_MAX} contacts", 413, message)
+    wildcard = "*" in contacts
+    if wildcard and (len(contacts) != 1 or general != 0):
+        raise MessageError("Contact * goes with Expires 0 alone", 400, message)
+    for contact in () if wildcard else contacts:
+        try:
+            address = Address.parse(contact)
+            quality = min(1.0, max(0.0, float(address.parameter("q") or "1")))
+        except ValueError as error:
+            raise MessageError(f"bad Contact: {error}", 400, message) from None
+        if len(contact) > CONTACT_BYTES_MAX:
+            raise MessageError("Contact is too long", 400, message)
+        own = _seconds(address.parameter("expires"), message)
+        seconds = own if own is not None else general if general is not None else EXPIRES_DEFAULT_SECONDS
+        if 0 < seconds < EXPIRES_MIN_SECONDS:
+            raise TooBriefError
+        changes.append(
+            BindingChange(
+                contact=str(address.uri),
+                path=path,
+                expires_seconds=min(seconds, EXPIRES_MAX_SECONDS),
+                q=quality if quality == quality else 1.0,
+                instance=(address.parameter("+sip.instance") or "").strip('"'),
+                received=f"{flow.host}:{flow.port}",
+            )
+        )
+    return _encoder.encode(Bind(aor=user, call_id=message.call_id, cseq=message.cseq, bindings=changes, wildcard=wildcard))
+
+
+def read_bound(body: bytes, now: float) -> list[tuple[str, str]]:
+    """Contact headers of the 200.
+
+    Raises:
+        msgspec.DecodeError: the database's reply cannot be read.
+    """
+    headers = []
+    for binding in _decoder.decode(body).bindings:
+        left = int(binding.expires_at - now)
+        if left > 0:
+            quality = "" if binding.q == 1.0 else f";q={binding.q:.3g}"
+            instance = f';+sip.instance="{binding.instance}"' if binding.instance else ""
+            headers.append(("Contact", f"<{binding.contact}>{quality}{instance};expires={left}"))
+    return headers
+
+
+def _seconds(text: str | None, message: Message) -> int | None:
+    """An expiry; None: not given. What cannot be read counts as the default (RFC 3261 section 10.2.1.1)."""
+    if text is None:
+        return None
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit()):
+        return EXPIRES_DEFAULT_SECONDS
+    return min(int(digits[:11]), 0xFFFFFFFF)

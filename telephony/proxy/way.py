@@ -1,0 +1,271 @@
+"""The way of a request: who is it from, which Routes are ours, where does it go (RFC 3261 sections 16.3 to 16.6).
+
+Rules:
+- The cluster's own: routers by their address (`trusted`), other proxies by the proof in their Via. All else are users.
+- Routes that name us are taken off; the token in them names a user's flow, which only the cluster's own may use.
+- A user's request within a dialog may go to a router only.
+- A flow that another proxy holds is reached through that proxy; what came from a proxy is not handed to a third one.
+"""
+
+import ipaddress
+from zlib import crc32
+
+from telephony.config import Peer, ProxyConfiguration
+from telephony.proxy.flow_token import FlowTokens, Held
+from telephony.proxy.router_choice import RouterChoice
+from telephony.sip.address import Address
+from telephony.sip.errors import MessageError
+from telephony.sip.flow import Flow
+from telephony.sip.message import Headers, Message
+from telephony.sip.text import parameter
+from telephony.sip.uri import Uri, host_port
+from telephony.sip.via import COOKIE
+
+ROUTES_CACHED_MAX = 20_000
+
+
+class RefusedError(Exception):
+    """A request that goes nowhere: the status that says why."""
+
+    def __init__(self, status: int, reason: str | None = None, headers: Headers = ()) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+class Target:
+    """One place to send a request to."""
+
+    __slots__ = ("choice", "flow", "relay_route", "router")
+
+    def __init__(self, flow: Flow, router: Peer | None = None, choice: RouterChoice | None = None, relay_route: str = "") -> None:
+        self.flow = flow
+        self.router = router
+        """The call router there, where it is one that was chosen."""
+        self.choice = choice
+        """Where it was chosen from."""
+        self.relay_route = relay_route
+        """The Route that the proxy there needs, where it holds the user's flow; empty: it is no proxy of ours."""
+
+
+class Way:
+    """Addresses and tokens under one configuration.
+
+    Raises:
+        ValueError: an address of the configuration cannot be read.
+    """
+
+    def __init__(self, configuration: ProxyConfiguration, secret: bytes, before: "Way | None" = None) -> None:
+        self.holder = f"{configuration.host}:{configuration.port}"
+        self.tokens = FlowTokens(secret, self.holder)
+        self._choices = {platform: RouterChoice(peers) for platform, peers in configuration.routers.items()}
+        if before is not None:
+            for platform, choice in self._choices.items():
+                if platform in before._choices:
+                    choice.keep_suspects(before._choices[platform])
+        self._trusted = {host_port(address) for address in configuration.trusted}
+        self._trusted |= {(peer.host, peer.port) for peers in configuration.routers.values() for peer in peers}
+        self._platforms = configuration.platform_of_method
+        self._default_platform = configuration.default_platform
+        self._serves_public = configuration.public
+        self._public_address = (configuration.public_host, configuration.public_port)
+        self._own = {(configuration.host, configuration.port), self._public_address}
+        own = _bracketed(configuration.host, configuration.port)
+        self._public = _bracketed(configuration.public_host, configuration.public_port)
+        self.sent_by = (own, self._public)
+        self._vias = {
+            "sip-udp": f"Via: SIP/2.0/UDP {own};branch={COOKIE}",
+            "sip-tcp": f"Via: SIP/2.0/TCP {own};branch={COOKIE}",
+            "public-udp": f"Via: SIP/2.0/UDP {self._public};branch={COOKIE}",
+            "public-tcp": f"Via: SIP/2.0/TCP {self._public};branch={COOKIE}",
+        }
+        self._routes: dict[str, tuple[bool, Held | None]] = {}
+
+    def is_router(self, host: str, port: int) -> bool:
+        """A call router of the cluster."""
+        return (host, port) in self._trusted
+
+    def of_cluster(self, message: Message, source: Flow) -> bool:
+        """The request comes from a router, or from a proxy of ours that proves it."""
+        return (source.host, source.port) in self._trusted or (";relay=" in message.via and self.relayed(message))
+
+    def relayed(self, message: Message) -> bool:
+        """Another proxy of the cluster has put the topmost Via on it."""
+        return self.tokens.proved(parameter(message.via, "relay") or "", message.branch, message.call_id)
+
+    def is_self(self, uri: Uri) -> bool:
+        """The URI names this proxy or the public address."""
+        return (uri.host, uri.port or 5060) in self._own
+
+    def take_routes(self, message: Message) -> tuple[Held | None, str]:
+        """Take off the Routes that name us; what their token says, and the Route that bore it (sections 16.4 and 16.6).
+
+        Raises:
+            MessageError: a Route cannot be read.
+        """
+        self._undo_strict(message)
+        held: Held | None = None
+        bearer = ""
+        while (value := message.get("route")) is not None:
+            if "," in value:
+                value = message.get_all("route")[0]
+            known = self._routes.get(value) or self._read_route(value, message)
+            if not known[0]:
+                break
+            message.pop("route")
+            if known[1] is not None:
+                held, bearer = known[1], value
+        return held, bearer
+
+    def check_loop(self, message: Message) -> None:
+        """A request that we have sent on before, and that has not changed since (section 16.3 step 4).
+
+        Raises:
+            RefusedError: 482.
+        """
+        mark = _loop_mark(message)
+        for value in message.get_all("via")[1:]:
+            sent_by = value.partition(" ")[2].partition(";")[0].strip()
+            if sent_by in self.sent_by and (parameter(value, "branch") or "").endswith(mark):
+                raise RefusedError(482)
+
+    def of_dialog(self, message: Message, uri: Uri) -> Target:
+        """Where a user's request within a dialog goes.
+
+        Raises:
+            RefusedError: not to a router.
+            MessageError: the Route cannot be read.
+        """
+        hop = self._hop(message, uri)
+        address = (hop.host, hop.port or 5060)
+        if address in self._trusted:
+            return Target(Flow("udp", "sip-udp", *address))
+        if address in self._own:
+            raise RefusedError(481)
+        raise RefusedError(403, "Not a router of this cluster")
+
+    def to_user(self, message: Message, uri: Uri, held: Held | None, bearer: str) -> Target:
+        """Where a request of the cluster goes.
+
+        Raises:
+            RefusedError: 430, the flow is not there; 404, its URI names no address.
+            MessageError: the Route cannot be read.
+        """
+        if held is None:
+            hop = self._hop(message, uri)
+            address = (hop.host, hop.port or 5060)
+            if address in self._own:
+                raise RefusedError(404)
+            if address in self._trusted:
+                return Target(Flow("udp", "sip-udp", *address))
+            try:
+                ipaddress.ip_address(hop.host)
+            except ValueError:
+                raise RefusedError(404, "Not an address") from None
+            transport = "tcp" if hop.transport == "tcp" else "udp"
+            return Target(Flow(transport, f"{'public' if self._serves_public else 'sip'}-{transport}", *address))
+        flow = held.flow
+        if flow.socket == "public-udp":
+            if self._serves_public or self.relayed(message):
+                return Target(flow)
+            return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=bearer)
+        if held.holder == self.holder:
+            return Target(flow)
+        if self.relayed(message):
+            raise RefusedError(430)
+        return Target(Flow("udp", "sip-udp", *host_port(held.holder)), relay_route=bearer)
+
+    def routers(self, message: Message, now: float) -> list[Target]:
+        """Routers for a new request, in the order in which to try them; empty: there is none for its platform."""
+        choice = self._choices.get(self._platforms.get(message.method or "", self._default_platform))
+        if choice is None:
+            return []
+        return [Target(Flow("udp", "sip-udp", router.host, router.port), router, choice) for router in choice.order(message.call_id, now)]
+
+    def record_route(self, message: Message, user: Flow, to_user: bool) -> None:
+        """Stay in the dialog: our public address with the token of the user's flow.
+
+        Towards users over a connection there are two, one for each side's transport (RFC 5658): the one that the
+        receiver meets first on top.
+        """
+        token = self.tokens.make(user)
+        plain = f"Record-Route: <sip:{token}@{self._public};lr>"
+        if user.transport == "udp":
+            message.prepend_line(plain)
+            return
+        other = f"Record-Route: <sip:{token}@{self._public};transport={user.transport};lr>"
+        for line in (plain, other) if to_user else (other, plain):
+            message.prepend_line(line)
+
+    def path(self, flow: Flow) -> str:
+        """URI by which a user is reached over this flow."""
+        return f"<sip:{self.tokens.make(flow)}@{self._public};lr;ob>"
+
+    def put_via(self, message: Message, target: Target, token: str) -> str:
+        """Put our Via on top; its branch."""
+        branch = token + _loop_mark(message)
+        line = f"{self._vias[target.flow.socket]}{branch}"
+        branch = COOKIE + branch
+        if target.relay_route:
+            line += f";relay={self.tokens.proof(branch, message.call_id)}"
+            message.prepend("route", target.relay_route)
+        message.prepend_line(line)
+        return branch
+
+    def _hop(self, message: Message, uri: Uri) -> Uri:
+        if not message.has("route"):
+            return uri
+        try:
+            return Address.parse(message.get_all("route")[0]).uri
+        except (ValueError, IndexError):
+            raise MessageError("bad Route", 400, message) from None
+
+    def _read_route(self, value: str, message: Message) -> tuple[bool, Held | None]:
+        try:
+            uri = Address.parse(value).uri
+        except ValueError:
+            raise MessageError("bad Route", 400, message) from None
+        known = (True, self.tokens.read(uri.user) if uri.user else None) if self.is_self(uri) else (False, None)
+        if len(self._routes) >= ROUTES_CACHED_MAX:
+            self._routes.clear()
+        self._routes[value] = known
+        return known
+
+    def _undo_strict(self, message: Message) -> None:
+        """A strict router before us has put our Record-Route into the Request-URI, and the target last (section 16.4)."""
+        if self._public not in message.uri or "@" not in message.uri or ";lr" not in message.uri:
+            return
+        uri = request_uri(message)
+        if self.is_self(uri) and self.tokens.read(uri.user) is not None:
+            routes = message.get_all("route")
+            message.remove("route")
+            for value in [f"<{message.uri}>", *routes[:-1]]:
+                message.add("route", value)
+            try:
+                message.retarget(str(Address.parse(routes[-1]).uri))
+            except ValueError:
+                raise MessageError("bad Route", 400, message) from None
+
+
+def request_uri(message: Message) -> Uri:
+    """The Request-URI.
+
+    Raises:
+        MessageError: it cannot be read (400), or its scheme is not ours (416).
+    """
+    try:
+        uri = Uri.parse(message.uri)
+    except ValueError as error:
+        raise MessageError(f"bad Request-URI: {error}", 400, message) from None
+    if uri.scheme not in ("sip", "sips"):
+        raise MessageError("Unsupported URI Scheme", 416, message)
+    return uri
+
+
+def _loop_mark(message: Message) -> str:
+    return f"{crc32(message.uri.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def _bracketed(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
