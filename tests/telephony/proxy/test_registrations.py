@@ -1,0 +1,141 @@
+"""REGISTER at the proxy: challenge, binding job, answers (RFC 3261 section 10.3)."""
+
+import msgspec
+import pytest
+
+from telephony.effects import Ask
+from telephony.jobs.resource import Bind, Binding, Bound
+from telephony.sip.digest import Credentials
+from telephony.sip.events import ResponseReceived
+from telephony.sip.flow import Flow
+from telephony.sip.message import Message
+from tests.telephony.proxy.setting import PHONE, Setting
+
+CREDENTIALS = Credentials("1001", "one")
+
+
+def register(setting: Setting, credentials: Credentials | None = CREDENTIALS, to: str = "1001", **options: object) -> None:
+    headers = options.pop("headers", [("Contact", "<sip:1001@192.0.2.1:5060>;q=0.5")])
+    setting.phone.request(
+        "REGISTER", "sip:192.0.2.100", f"<sip:{to}@hotswitch>", f"<sip:{to}@hotswitch>", setting.outside, now=setting.now,
+        headers=headers, credentials=credentials, **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+    setting.network.run(0.1)
+
+
+def asked(setting: Setting) -> Ask:
+    (ask,) = setting.network.events[id(setting.proxy)]
+    setting.network.events[id(setting.proxy)].clear()
+    assert isinstance(ask, Ask)
+    return ask
+
+
+def outcome(setting: Setting) -> ResponseReceived:
+    setting.network.run(0.1)
+    (event,) = setting.network.happened(*PHONE)
+    assert isinstance(event, ResponseReceived)
+    return event
+
+
+def test_a_phone_registers() -> None:
+    setting = Setting()
+    register(setting)
+    ask = asked(setting)
+    assert (ask.kind, ask.operation, ask.key) == ("resource_database", "bind", "1001")
+    bind = msgspec.msgpack.decode(ask.body, type=Bind)
+    assert bind.aor == "1001"
+    assert bind.cseq == 2
+    (change,) = bind.bindings
+    assert change.contact == "sip:1001@192.0.2.1:5060"
+    assert change.expires_seconds == 3600
+    assert change.q == 0.5
+    assert change.received == "192.0.2.1:5060"
+    assert change.path.endswith("@192.0.2.100:5060;lr;ob>")
+    held = setting.proxy._way.tokens.read(change.path[5:].partition("@")[0])
+    assert held is not None
+    assert held.flow == Flow("udp", "public-udp", "192.0.2.1", 5060)
+    bound = Bound(
+        bindings=[Binding(contact=change.contact, path=change.path, expires_at=setting.now + 3600, q=0.5, instance="<urn:uuid:1>")]
+    )
+    setting.proxy.reply(ask.id, "ok", msgspec.msgpack.encode(bound), "db", setting.now)
+    event = outcome(setting)
+    assert event.status == 200
+    assert event.message is not None
+    assert event.message.get("contact") == '<sip:1001@192.0.2.1:5060>;q=0.5;+sip.instance="<urn:uuid:1>";expires=3600'
+    setting.at_rest()
+
+
+@pytest.mark.parametrize(("status", "answer"), [("out-of-order", 500), ("timeout", 503), ("unavailable", 503), ("full", 503), ("ok", 500)])
+def test_the_database_refuses(status: str, answer: int) -> None:
+    setting = Setting()
+    register(setting)
+    setting.proxy.reply(asked(setting).id, status, b"", "", setting.now)
+    assert outcome(setting).status == answer
+    setting.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("Contact", "<sip:1001@192.0.2.1>;expires=5")], 423),
+        ([("Contact", "<sip:1001@192.0.2.1>"), ("Expires", "59")], 423),
+        ([("Contact", "*"), ("Expires", "60")], 400),
+        ([("Contact", "*")], 400),
+        ([("Contact", "*"), ("Contact", "<sip:1001@192.0.2.1>"), ("Expires", "0")], 400),
+        ([("Contact", "<sip:1001@192.0.2.1")], 400),
+        ([("Contact", "sip:1001@192.0.2.1?a=b")], 400),
+        ([("Contact", "<sip:1@192.0.2.1>")] * 11, 413),
+        ([("Contact", "<sip:1@192.0.2.1>"), ("Require", "telepathy")], 420),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(headers: list[tuple[str, str]], status: int) -> None:
+    setting = Setting()
+    register(setting, headers=headers)
+    event = outcome(setting)
+    assert event.status == status
+    if status == 423:
+        assert event.message is not None
+        assert event.message.get("min-expires") == "60"
+    setting.at_rest()
+
+
+def test_wildcard_and_query() -> None:
+    setting = Setting()
+    register(setting, headers=[("Contact", "*"), ("Expires", "0")])
+    bind = msgspec.msgpack.decode(asked(setting).body, type=Bind)
+    assert bind.wildcard
+    assert bind.bindings == []
+    register(setting, headers=[])
+    bind = msgspec.msgpack.decode(asked(setting).body, type=Bind)
+    assert not bind.wildcard
+    assert bind.bindings == []
+
+
+def test_only_the_user_registers() -> None:
+    setting = Setting()
+    register(setting, to="1002")
+    assert outcome(setting).status == 403
+    register(setting, Credentials("1001", "wrong"))
+    assert outcome(setting).status == 401
+    register(setting, None)
+    event = outcome(setting)
+    assert event.status == 401
+    assert event.message is not None
+    assert [value.partition("algorithm=")[2].partition(",")[0] for value in event.message.get_lines("www-authenticate")] == [
+        "SHA-256",
+        "MD5",
+    ]
+
+
+def test_a_recorded_request_is_worth_nothing() -> None:
+    setting = Setting()
+    kept: list[bytes] = []
+    setting.network.drop = lambda source, target, data: bool(b"Authorization:" in data and kept.append(data))
+    register(setting)
+    asked(setting)
+    replayed = kept[0].replace(b"branch=z9hG4bK", b"branch=z9hG4bKreplayed")
+    setting.proxy.receive(replayed, Flow("udp", "public-udp", "192.0.2.66", 5060), setting.now)
+    (send,) = setting.proxy.take()
+    response = Message.parse(send.data)  # type: ignore[union-attr]
+    assert response.status == 401
+    assert "stale=true" in (response.get("www-authenticate") or "")
