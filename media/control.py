@@ -22,14 +22,9 @@ Rules:
 Any request may also be refused with ``bad-request`` (not the structure of its operation).
 """
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from media.config import MediaConfiguration
-
-if TYPE_CHECKING:
-    from media.desk import Desk
 
 TICK_SECONDS = 0.005
 """How often `MediaProcessor.tick` wants to be called."""
@@ -254,8 +249,9 @@ class MediaProcessor:
     def __init__(self, configuration: MediaConfiguration, sockets: dict[str, int], now: float) -> None:
         from media.desk import Desk  # loads numpy: only where media is processed
 
-        self._desk: Desk = Desk(configuration, sockets, now)
+        self._desk = Desk(configuration, sockets, now)
         self._encode = msgspec.msgpack.Encoder().encode
+        self._now = now
 
     def handle(self, operation: str, body: bytes, client: str, now: float) -> bytes:
         """Do one job and return the msgpack of its response.
@@ -278,6 +274,7 @@ class MediaProcessor:
 
     def tick(self, now: float) -> None:
         """Receive what came, send what is due. Never raises because of bytes from the network."""
+        self._now = now
         self._desk.tick(now)
 
     def events(self) -> list[tuple[str, str, bytes]]:
@@ -290,7 +287,7 @@ class MediaProcessor:
 
     def close(self) -> None:
         """Send RTCP BYE for every leg, finish recordings, close own sockets."""
-        self._desk.close()
+        self._desk.close(self._now)
 
 
 Request = Offer | Propose | Accept | Connect | PlayTo | Record | Stop | SendDigits | Release | Query

@@ -1,0 +1,142 @@
+"""Batches of datagrams: recvmmsg and sendmmsg on preallocated arrays, no object per packet.
+
+Rules:
+- A batch is `BATCH` rows; the kernel fills and reads the rows in place.
+- Nothing blocks: what can't be sent now is dropped and counted, as a full line would.
+- IPv4 only: the first eight bytes of a ``sockaddr_in`` (family, port, host) are the key of a source.
+"""
+
+import ctypes
+
+import numpy as np
+
+from media.arrays import U8, U32, U64, Index
+
+BATCH = 256
+"""Datagrams of one system call."""
+DATAGRAM_BYTES_MAX = 2048
+"""Longer ones are cut, and refused for it."""
+ADDRESS_BYTES = 16
+MSG_DONTWAIT = 0x40
+MSG_TRUNC = 0x20
+
+_HEADER = np.dtype(
+    {
+        "names": ["name", "namelen", "iov", "iovlen", "control", "controllen", "flags", "length"],
+        "formats": ["u8", "u8", "u8", "u8", "u8", "u8", "u8", "u4"],
+        "offsets": [0, 8, 16, 24, 32, 40, 48, 56],
+        "itemsize": 64,
+    }
+)
+"""struct mmsghdr of 64-bit Linux."""
+_HEADER_BYTES = 64
+_IOV_BYTES = 16
+
+_libc = ctypes.CDLL(None)
+_recvmmsg = _libc.recvmmsg
+_recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+_sendmmsg = _libc.sendmmsg
+_sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+
+
+def pointers(rows: U8) -> U64:
+    """uint64[rows]: the address in memory of each row of a C-contiguous array."""
+    return (rows.ctypes.data + np.arange(len(rows), dtype=np.uint64) * np.uint64(rows.strides[0])).astype(np.uint64)
+
+
+class Inbox:
+    """Rows that datagrams are received into."""
+
+    def __init__(self) -> None:
+        self.data: U8 = np.zeros((BATCH, DATAGRAM_BYTES_MAX), np.uint8)
+        """uint8[row, byte]."""
+        address = np.zeros((BATCH, ADDRESS_BYTES), np.uint8)
+        self.address: U8 = address
+        """uint8[row, 16]: ``sockaddr_in`` of the source."""
+        self.key: U64 = address.view(np.uint64)[:, 0]
+        """uint64[row]: its first eight bytes."""
+        self._iov = np.zeros((BATCH, 2), np.uint64)
+        self._iov[:, 0] = pointers(self.data)
+        self._iov[:, 1] = DATAGRAM_BYTES_MAX
+        self.iov: U64 = pointers(self._iov.view(np.uint8))
+        """uint64[row]: pointer to the row's ``iovec``."""
+        self.size: U64 = self._iov[:, 1]
+        """uint64[row]: length of the ``iovec``; set it to send a row on, then call `rewind`."""
+        self._header = np.zeros(BATCH, _HEADER)
+        self._header["name"] = pointers(address)
+        self._header["namelen"] = ADDRESS_BYTES
+        self._header["iov"] = self.iov
+        self._header["iovlen"] = 1
+        self.length: U32 = self._header["length"]
+        """uint32[row]: bytes received."""
+        self.flags: U64 = self._header["flags"]
+        self._place = self._header.ctypes.data
+
+    def receive(self, fd: int, first: int) -> int:
+        """Take what waits at a socket into the rows from ``first`` on; how many came (0: nothing, or the socket failed)."""
+        count: int = _recvmmsg(fd, self._place + first * _HEADER_BYTES, BATCH - first, MSG_DONTWAIT, None)
+        return max(count, 0)
+
+    def rewind(self) -> None:
+        """Make the rows as long as they can be again."""
+        self.size.fill(DATAGRAM_BYTES_MAX)
+
+
+class Outbox:
+    """Headers of datagrams that are sent from rows elsewhere."""
+
+    def __init__(self) -> None:
+        self._header = np.zeros(BATCH, _HEADER)
+        self._header["namelen"] = ADDRESS_BYTES
+        self._place = self._header.ctypes.data
+        self._name: U64 = self._header["name"]
+        self._iov: U64 = self._header["iov"]
+        self._iovlen: U64 = self._header["iovlen"]
+        self.unsent = 0
+        """Datagrams that the kernel did not take."""
+
+    def load(self, names: U64, iovs: U64, pieces: int) -> int:
+        """Address the next datagrams: pointers to ``sockaddr_in`` and to ``pieces`` ``iovec`` each; returns how many."""
+        count = len(names)
+        self._name[:count] = names
+        self._iov[:count] = iovs
+        self._iovlen[:count] = pieces
+        return count
+
+    def send(self, fd: int, first: int, count: int) -> None:
+        """Send loaded datagrams ``first .. first + count``. One that the kernel refuses is skipped."""
+        end = first + count
+        while first < end:
+            sent: int = _sendmmsg(fd, self._place + first * _HEADER_BYTES, end - first, MSG_DONTWAIT)
+            if sent <= 0:
+                self.unsent += 1
+                sent = 1
+            first += sent
+
+    def send_each(self, fds: list[int], rows: list[int]) -> None:
+        """Send loaded datagrams, each by a socket of its own."""
+        place = self._place
+        for fd, row in zip(fds, rows, strict=True):
+            if _sendmmsg(fd, place + row * _HEADER_BYTES, 1, MSG_DONTWAIT) != 1:
+                self.unsent += 1
+
+
+class Pages:
+    """Rows of a header and a payload, sent as one datagram each.
+
+    Args:
+        header_bytes: of each row; payload rows are lent by whoever encodes.
+    """
+
+    def __init__(self, header_bytes: int) -> None:
+        self.header: U8 = np.zeros((BATCH, header_bytes), np.uint8)
+        self._iov = np.zeros((BATCH, 4), np.uint64)
+        self._iov[:, 0] = pointers(self.header)
+        self._iov[:, 1] = header_bytes
+        self.iov: U64 = pointers(self._iov.view(np.uint8))
+
+    def lend(self, payload: U8, size: int | U32 | Index) -> None:
+        """Let rows ``0 .. len(payload)`` carry these payloads (uint8[row, byte], C-contiguous), ``size`` bytes of each."""
+        count = len(payload)
+        self._iov[:count, 2] = pointers(payload)
+        self._iov[:count, 3] = size

@@ -1,0 +1,339 @@
+"""The desk of a media processor: jobs about legs by name, carried out on the engine's arrays.
+
+Rules:
+- A job is done or refused as a whole: what can fail is done first.
+- Legs at most `MediaConfiguration.legs_max` as it was at the start; events that nobody fetched at most `EVENTS_MAX`.
+"""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+
+from media import negotiation, place, sdp
+from media.config import MediaConfiguration
+from media.control import (
+    Accept,
+    Answer,
+    Bridge,
+    Connect,
+    Done,
+    Dtmf,
+    Event,
+    LegReport,
+    MediaError,
+    Nothing,
+    Offer,
+    Play,
+    PlayTo,
+    Proposal,
+    Propose,
+    Query,
+    Record,
+    Release,
+    Request,
+    Response,
+    Room,
+    RtpTimeout,
+    SendDigits,
+    Stop,
+)
+from media.engine import Engine
+from media.events import DIGITS
+from media.legs import Legs
+from media.negotiation import Agreement
+from media.plan import emptiest
+from media.program import Program
+from media.record import LegRecord
+from media.report import report
+from media.sockets import PortsExhaustedError, Sockets
+from media.switchboard import Switchboard
+
+EVENTS_MAX = 10_000
+TIMEOUT_CHECK_SECONDS = 0.5
+NAME_MAX = 256
+"""Characters of the name of a leg, call or room."""
+
+
+class Desk:
+    """Legs, rooms, playbacks and recordings of one process.
+
+    Args:
+        configuration: host, port range and limits.
+        sockets: ``rtp`` and ``rtcp`` of the shared pair, or empty.
+        now: seconds.
+    """
+
+    def __init__(self, configuration: MediaConfiguration, sockets: dict[str, int], now: float) -> None:
+        self._configuration = configuration
+        self._rng = random.SystemRandom()
+        self.engine = Engine(
+            Legs(configuration.legs_max), Sockets(configuration, sockets), now, np.random.default_rng(self._rng.getrandbits(64))
+        )
+        self._records: dict[str, LegRecord] = {}
+        self._by_leg: dict[int, LegRecord] = {}
+        self._board = Switchboard(self.engine, self._records)
+        self._events: list[tuple[str, str, Event]] = []
+        self._program = Program(self.engine, self._board, self._records, self._say)
+        self._timeouts_due = now
+        self._jobs: dict[type[Request], Callable[..., Response]] = {
+            Offer: self._offer,
+            Propose: self._propose,
+            Accept: self._accept,
+            Connect: self._connect,
+            PlayTo: self._program.play,
+            Record: self._program.record,
+            Stop: self._program.stop,
+            SendDigits: self._dtmf,
+            Release: self._release,
+            Query: self._query,
+        }
+
+    def do(self, request: Request, client: str, now: float) -> Response:
+        """Do a job for a client.
+
+        Raises:
+            MediaError: it can't be done.
+        """
+        return self._jobs[type(request)](request, client, now)
+
+    def configure(self, configuration: MediaConfiguration) -> None:
+        """New limits; more legs than at the start there can't be."""
+        self._configuration = configuration
+        self.engine.sockets.range(configuration)
+
+    def legs(self) -> int:
+        """How many legs exist."""
+        return len(self._records)
+
+    def _find(self, name: str) -> LegRecord:
+        record = self._records.get(name)
+        if record is None:
+            raise MediaError("not-found", f"no leg {name[:NAME_MAX]!r}")
+        return record
+
+    # Offer and answer
+
+    def _make(self, name: str, call: str, client: str, now: float) -> LegRecord:
+        if not 0 < len(name) <= NAME_MAX or len(call) > NAME_MAX:
+            raise MediaError("bad-request", f"a leg's name has 1 to {NAME_MAX} characters")
+        leg = self.engine.legs.take(now) if len(self._records) < self._configuration.legs_max else None
+        if leg is None:
+            raise MediaError("full", f"{len(self._records)} legs")
+        legs, bits = self.engine.legs, self._rng.getrandbits
+        legs.phase[leg] = emptiest(legs)
+        legs.ssrc_out[leg], legs.sequence_out[leg], legs.timestamp_out[leg] = bits(32), bits(15), bits(32)
+        legs.clock_out[leg], legs.marker[leg], legs.clock[leg], legs.rate[leg] = now, True, 8000.0, 8000.0
+        self.engine.reports.schedule(np.array([leg]), now)
+        return LegRecord(name, call, client, leg, bits(48), version=1)
+
+    def _keep(self, record: LegRecord) -> None:
+        self._records[record.name] = record
+        self._by_leg[record.leg] = record
+
+    def _parse(self, data: bytes) -> sdp.Description:
+        try:
+            return sdp.parse(data)
+        except sdp.SdpError as error:
+            raise MediaError("bad-sdp", str(error)) from None
+
+    def _offer(self, job: Offer, client: str, now: float) -> Answer:
+        description = self._parse(job.sdp)
+        try:
+            agreement = negotiation.answer(description)
+        except negotiation.NotAcceptableError as error:
+            raise MediaError("not-acceptable", str(error)) from None
+        record = self._records.get(job.leg)
+        new = record is None
+        if record is None:
+            record = self._make(job.leg, job.call, client, now)
+        try:
+            self._apply(record, agreement)
+        except MediaError:
+            if new:
+                self.engine.legs.free(record.leg)
+            raise
+        if new:
+            self._keep(record)
+        media = [sdp.refused(section) for section in description.media]
+        media[agreement.section] = sdp.audio(
+            int(self.engine.legs.port[record.leg]),
+            agreement.protocol,
+            agreement.formats(),
+            agreement.answer_direction(),
+            agreement.mux,
+            self._rtcp_port(record.leg),
+        )
+        self._describe(record, media, description.time)
+        self._board.route(record)
+        return Answer(sdp=record.sdp, codec=agreement.codec.label, held=not agreement.sends)
+
+    def _rtcp_port(self, leg: int) -> int:
+        return int(self.engine.legs.port[leg]) + 1 if self.engine.legs.own[leg] else self.engine.sockets.port_rtcp
+
+    def _describe(self, record: LegRecord, media: list[str], time: str) -> None:
+        """Write our description; its version goes up where it changed."""
+        host = self._configuration.host
+        text = sdp.write(sdp.Local(host, record.session, record.version, time), media)
+        if record.sdp and text != record.sdp:
+            record.version += 1
+            text = sdp.write(sdp.Local(host, record.session, record.version, time), media)
+        record.sdp = text
+
+    def _apply(self, record: LegRecord, agreement: Agreement) -> None:
+        """Set a leg's arrays to what was agreed on."""
+        try:
+            place.place(self.engine, record.leg, self._configuration.host, agreement)
+        except PortsExhaustedError as error:
+            raise MediaError("full", str(error)) from None
+        except OSError:
+            raise MediaError("not-acceptable", "an address that is no IPv4 literal") from None
+        legs, leg = self.engine.legs, record.leg
+        legs.kinds[leg] = 0
+        for kind, number in agreement.kinds.items():
+            legs.kinds[leg, kind] = number
+        legs.codec[leg], legs.payload_type[leg] = agreement.codec.number, agreement.payload_type
+        legs.event_type[leg], legs.comfort_type[leg] = agreement.event_type, agreement.comfort_type
+        legs.clock[leg] = legs.rate[leg] = agreement.codec.clock
+        legs.sends[leg], legs.receives[leg] = agreement.sends, agreement.receives
+        record.agreement = agreement
+
+    def _propose(self, job: Propose, client: str, now: float) -> Proposal:
+        record = self._records.get(job.leg)
+        if record is None:
+            record = self._make(job.leg, job.call, client, now)
+            try:
+                place.place(self.engine, record.leg, self._configuration.host, None)
+            except PortsExhaustedError as error:
+                self.engine.legs.free(record.leg)
+                raise MediaError("full", str(error)) from None
+            self._keep(record)
+        formats, kinds = negotiation.offer()
+        record.offered = kinds
+        leg = record.leg
+        legs = self.engine.legs
+        if record.agreement is None:
+            # Media may come before the answer does (RFC 3264 section 5.1).
+            legs.receives[leg] = True
+            for kind, number in kinds.items():
+                legs.kinds[leg, kind] = number
+        section = sdp.audio(int(legs.port[leg]), "RTP/AVP", formats, "sendrecv", True, self._rtcp_port(leg))
+        self._describe(record, [section], "0 0")
+        return Proposal(sdp=record.sdp)
+
+    def _accept(self, job: Accept, client: str, now: float) -> Done:
+        record = self._find(job.leg)
+        if not record.offered:
+            raise MediaError("bad-request", f"nothing was proposed for leg {job.leg!r}")
+        try:
+            agreement = negotiation.accept(self._parse(job.sdp), record.offered)
+        except negotiation.NotAcceptableError as error:
+            raise MediaError("not-acceptable", str(error)) from None
+        self._apply(record, agreement)
+        self._board.route(record)
+        return Done()
+
+    # Connections
+
+    def _connect(self, job: Connect, client: str, now: float) -> Done:
+        record = self._find(job.leg)
+        sink = job.to
+        if isinstance(sink, Bridge):
+            other = self._find(sink.leg)
+            if other is record:
+                raise MediaError("bad-request", "a leg can't be bridged with itself")
+            if record.sink == sink and other.sink == Bridge(record.name):
+                return Done()
+            for side, to in ((record, sink), (other, Bridge(record.name))):
+                self._disconnect(side)
+                side.sink = to
+        else:
+            if isinstance(sink, Room) and not 0 < len(sink.name) <= NAME_MAX:
+                raise MediaError("bad-request", f"a room's name has 1 to {NAME_MAX} characters")
+            if isinstance(sink, Play):
+                self._program.check(sink.source)
+            if record.sink == sink and not isinstance(sink, Play):
+                return Done()
+            self._disconnect(record)
+            record.sink = sink
+        record.resume_at = -1
+        self._program.hear(record)
+        return Done()
+
+    def _disconnect(self, record: LegRecord) -> None:
+        """Out of whatever it is in; the other leg of a bridge then hears nothing."""
+        other = self._board.peer(record)
+        record.sink = Nothing()
+        if other is not None and other.sink == Bridge(record.name):
+            other.sink = Nothing()
+            self._board.route(other)
+
+    # Digits, reports, end
+
+    def _dtmf(self, job: SendDigits, client: str, now: float) -> Done:
+        record = self._find(job.leg)
+        if not job.digits or any(digit not in DIGITS for digit in job.digits):
+            raise MediaError("bad-digits", f"expected digits of {DIGITS}")
+        if not self.engine.digits.queue(record.leg, job.digits):
+            raise MediaError("full", "too many digits wait")
+        self.engine.changed()
+        return Done()
+
+    def _query(self, job: Query, client: str, now: float) -> list[LegReport]:
+        if job.leg is not None:
+            return [self._report(self._find(job.leg), now)]
+        return [self._report(record, now) for record in self._records.values() if record.client == client]
+
+    def _report(self, record: LegRecord, now: float) -> LegReport:
+        return report(self.engine.legs, record, self._board.connected(record), now)
+
+    def _release(self, job: Release, client: str, now: float) -> LegReport:
+        record = self._find(job.leg)
+        final = self._report(record, now)
+        self._program.forget(record)
+        self._disconnect(record)
+        self._board.leave(record)
+        self.engine.reports.send(np.array([record.leg]), now, leaving=True)
+        place.vacate(self.engine, record.leg)
+        self.engine.legs.free(record.leg)
+        del self._records[record.name], self._by_leg[record.leg]
+        return final
+
+    # Time
+
+    def tick(self, now: float) -> None:
+        """One tick of the engine, and what came of it."""
+        self.engine.tick(now)
+        self._program.tick()
+        for digit in self.engine.events.take():
+            record = self._by_leg.get(digit.leg)
+            if record is not None:
+                event = Dtmf(leg=record.name, call=record.call, digit=digit.digit, duration_ms=digit.duration_ms)
+                self._say(record.client, "dtmf", event)
+        if now >= self._timeouts_due:
+            self._timeouts_due = now + TIMEOUT_CHECK_SECONDS
+            self._check_timeouts(now)
+
+    def _check_timeouts(self, now: float) -> None:
+        legs = self.engine.legs
+        silent = now - np.maximum(legs.heard, legs.since)
+        over = legs.used & legs.receives & (silent > self._configuration.rtp_timeout_seconds)
+        for leg in np.flatnonzero(over & ~legs.timed_out).tolist():
+            record = self._by_leg[leg]
+            self._say(record.client, "rtp-timeout", RtpTimeout(leg=record.name, call=record.call, seconds=float(silent[leg])))
+        legs.timed_out[:] = over
+
+    def _say(self, client: str, operation: str, event: Event) -> None:
+        if len(self._events) < EVENTS_MAX:
+            self._events.append((client, operation, event))
+
+    def events(self) -> list[tuple[str, str, Event]]:
+        """Events since the last call, in order: client, operation, structure."""
+        events, self._events = self._events, []
+        return events
+
+    def close(self, now: float) -> None:
+        """Say BYE for all legs, finish recordings, close own sockets."""
+        self.engine.reports.send(np.flatnonzero(self.engine.legs.used), now, leaving=True)
+        self.engine.close()
+        self.engine.sockets.close()

@@ -1,0 +1,205 @@
+"""The engine: one tick every 5 ms for all legs of a process.
+
+    sockets -> inbox -> leg -> (relay -> sockets) | jitter ring -> tick -> decode -> mix-minus -> encode -> headers -> sockets
+
+Rules:
+- A tick receives first, then serves the phase whose turn it is. Ticks that were missed are made up for, at most `CATCH_UP_TICKS`; time
+  beyond that is skipped, and the timestamps that go out say so.
+- Nothing that the network sends can raise out of a tick; nothing in it waits.
+- Names of legs and rooms, SDP and jobs are the desk's (`media.desk`); here there are only numbers.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from media.addresses import Addresses
+from media.arrays import I16, I32
+from media.bank import Bank
+from media.codecs import PCMA
+from media.datagrams import Inbox
+from media.digits import DigitsOut
+from media.events import EventsIn
+from media.jitter import Frames, JitterRing
+from media.legs import FRAME_SAMPLES, Legs
+from media.mixer import Mixer
+from media.plan import FEED_MIX, PHASES, Block, Phase, plan
+from media.receive import Receiver
+from media.recorder import Recorder, Recording
+from media.relay import Relay
+from media.rtcp import ReportsIn, ReportsOut
+from media.send import Sender
+from media.sockets import Sockets
+
+TICK_SECONDS = 0.005
+CATCH_UP_TICKS = 8
+HOUSEKEEPING_TICKS = 20
+
+
+class RoomPlay(NamedTuple):
+    """A source that a room hears."""
+
+    id: str
+    at: int
+    first: int
+    end: int
+    loop: bool
+
+
+class Engine:
+    """Arrays, sockets, and what happens in a tick.
+
+    Args:
+        legs: state; it may be another process's.
+        sockets: where packets come from and go to.
+        now: seconds.
+        rng: chance, for the times of reports.
+    """
+
+    def __init__(self, legs: Legs, sockets: Sockets, now: float, rng: np.random.Generator) -> None:
+        self.legs, self.sockets = legs, sockets
+        self.bank = Bank()
+        self.recorder = Recorder()
+        self.inbox = Inbox()
+        self.rtp = Addresses(2 * legs.capacity)
+        self.rtcp = Addresses(2 * legs.capacity)
+        self.ring = JitterRing(legs, legs.capacity)
+        self.events = EventsIn(legs)
+        self.sender = Sender(legs, sockets)
+        self.digits = DigitsOut(legs, self.sender, self.bank)
+        self.relay = Relay(legs, self.inbox, sockets)
+        alphabet = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz012345", np.uint8)
+        self.reports = ReportsOut(legs, sockets, alphabet[rng.integers(0, 32, 16)].tobytes(), rng)
+        reports_in = ReportsIn(legs, self.inbox)
+        self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, self.ring, self.relay, self.events, reports_in)
+        self._mixer = Mixer(max(legs.capacity, 1))
+        self._phases: list[Phase] = plan(legs)
+        self._stale = False
+        self._began = now
+        self._ticks = 0
+        self.skipped = 0
+        """Ticks that were never made up for."""
+        self.room_plays: dict[int, RoomPlay] = {}
+        """Room to what it hears."""
+        self.room_recordings: dict[int, Recording] = {}
+        self.leg_recordings: dict[int, Recording] = {}
+        self.ended_legs: list[int] = []
+        """Legs whose playback is over."""
+        self.ended_rooms: list[tuple[int, str]] = []
+        """Rooms whose playback is over, and its id."""
+
+    def changed(self) -> None:
+        """Who is served how has changed: plan anew before the next tick."""
+        self._stale = True
+
+    def tick(self, now: float) -> None:
+        """Receive what came, serve every phase whose time has come."""
+        self.receiver.tick = self._ticks
+        self.receiver.drain(now)
+        due = int((now - self._began) / TICK_SECONDS + 1e-6)
+        if due - self._ticks > CATCH_UP_TICKS:
+            self.skipped += due - self._ticks - CATCH_UP_TICKS
+            # Keep the turn of the phases.
+            self._ticks += (due - self._ticks - CATCH_UP_TICKS) // PHASES * PHASES
+        while self._ticks < due:
+            if self._stale:
+                self._stale = False
+                self._phases = plan(self.legs)
+            self._serve(self._ticks % PHASES, now)
+            self._ticks += 1
+            if self._ticks % HOUSEKEEPING_TICKS == 0:
+                self.events.expire(now)
+        self.reports.tick(now)
+
+    def _serve(self, number: int, now: float) -> None:
+        phase = self._phases[number]
+        if not len(phase.clocked):
+            return
+        self.sender.advance(phase.clocked, now)
+        for block in phase.blocks:
+            self._mix(block)
+        if len(phase.players):
+            self._play(phase.players)
+        self.digits.tick(number)
+
+    def _mix(self, block: Block) -> None:
+        legs = self.legs
+        leg, size = block.leg, block.size
+        frames = self.ring.take(leg)
+        samples = self._mixer.decode(frames.payload, legs.codec_in[leg])
+        if not frames.whole.all():
+            self._conceal(leg, samples, frames)
+        if size == 1:
+            total: I32 = samples.astype(np.int32)
+            heard: I32 = total * legs.echo[leg][:, None]
+            if self.room_plays:
+                heard += self._room_play(block.room)
+        else:
+            total, heard = self._mixer.minus(samples, size, self._room_play(block.room) if self.room_plays else None)
+        if self.room_recordings or self.leg_recordings:
+            self._record(block, samples, total, heard)
+        sends = legs.sends[leg] & (legs.feed[leg] == FEED_MIX) & (legs.digit_step[leg] == 0) & (legs.digits_waiting[leg] == 0)
+        if not sends.all():
+            leg, heard = leg[sends], heard[sends]
+        if len(leg):
+            self.sender.audio(leg, self._mixer.encode(heard, legs.codec[leg]), FRAME_SAMPLES)
+
+    @staticmethod
+    def _conceal(leg: I32, samples: I16, frames: Frames) -> None:
+        """What is not there is silence."""
+        halves = samples.reshape(len(leg), 2, -1)
+        halves[~frames.halves] = 0
+
+    def _room_play(self, rooms: I32) -> I32:
+        """int32[rooms, 160]: what rooms hear besides their members."""
+        extra = np.zeros((len(rooms), FRAME_SAMPLES), np.int32)
+        for place, room in enumerate(rooms.tolist()):
+            play = self.room_plays.get(room)
+            if play is None:
+                continue
+            extra[place] = self.bank.samples[play.at]
+            at = play.at + 1
+            if at < play.end:
+                self.room_plays[room] = play._replace(at=at)
+            elif play.loop:
+                self.room_plays[room] = play._replace(at=play.first)
+            else:
+                del self.room_plays[room]
+                self.ended_rooms.append((room, play.id))
+        return extra
+
+    def _record(self, block: Block, samples: I16, total: I32, heard: I32) -> None:
+        legs = self.legs
+        for place, room in enumerate(block.room.tolist()):
+            recording = self.room_recordings.get(room)
+            if recording is not None:
+                recording.put(np.clip(total[place], -32768, 32767).astype(np.int16))
+        for leg, recording in self.leg_recordings.items():
+            for row in np.flatnonzero(block.leg == leg).tolist():
+                hears = heard[row] if legs.feed[leg] == FEED_MIX else self.bank.samples[legs.play_at[leg]]
+                recording.put(samples[row], np.clip(hears, -32768, 32767).astype(np.int16))
+
+    def _play(self, leg: I32) -> None:
+        legs, bank = self.legs, self.bank
+        at = legs.play_at[leg]
+        sends = legs.sends[leg] & (legs.digit_step[leg] == 0) & (legs.digits_waiting[leg] == 0)
+        hears = leg[sends]
+        if len(hears):
+            law = (legs.codec[hears] == PCMA).astype(np.int64)
+            self.sender.audio(hears, bank.coded.reshape(-1, FRAME_SAMPLES)[law * len(bank.samples) + at[sends]], FRAME_SAMPLES)
+        at = at + 1
+        over = at >= legs.play_end[leg]
+        if over.any():
+            again = over & legs.play_loop[leg]
+            at = np.where(again, legs.play_first[leg], at)
+            ended = leg[over & ~again]
+            at[over & ~again] -= 1
+            self.ended_legs += ended.tolist()
+        legs.play_at[leg] = at
+
+    def close(self) -> None:
+        """Say BYE for all legs, finish files."""
+        for recording in (*self.room_recordings.values(), *self.leg_recordings.values()):
+            recording.close()
+        self.recorder.close()
+        self.bank.close()

@@ -1,0 +1,255 @@
+"""State of all legs: a structure of arrays, one row a leg.
+
+Rules:
+- Nothing about a leg's packets is kept anywhere else: a process that maps these arrays and reads the same sockets goes on.
+- Positions in a stream are counted in samples of the codec's RTP clock and in frames of 20 ms, as int64 that never wrap; only
+  what is on the wire wraps (RFC 3550 section 5.1).
+- A row is zeroed when it is given out; zero is the resting value of every field, -1 where an index is meant.
+"""
+
+import mmap
+import os
+from typing import Annotated, Any, get_args, get_type_hints
+
+import numpy as np
+
+from media.arrays import F32, F64, I16, I32, I64, U8, U16, U32, Arena, Bool
+
+LAYOUT_VERSION = 1
+FRAME_SAMPLES = 160
+"""Samples of 20 ms at 8 kHz: what a tick of a leg plays and sends."""
+FRAME_SECONDS = 0.020
+RING_FRAMES = 16
+"""Depth of the jitter ring: 320 ms."""
+DIGITS_MAX = 32
+"""Digits that wait to be sent, a leg."""
+
+
+class Legs:
+    """Arrays of all legs of a process, ``[capacity, ...]``.
+
+    Args:
+        capacity: rows.
+        memory: descriptor of a memory file to live in; None makes a new one.
+
+    Raises:
+        LayoutError: the memory file holds another layout.
+    """
+
+    used: Bool
+    """The row is a leg."""
+
+    # Where it is
+    address: Annotated[U8, 16]
+    """``sockaddr_in`` that RTP goes to; the first eight bytes (family, port, host) are its key."""
+    address_rtcp: Annotated[U8, 16]
+    own: Bool
+    """Has sockets of its own; else it shares the pair."""
+    port: U16
+    """Local RTP port that the SDP names."""
+    latched: Bool
+    """`address` is where packets really came from, not only what the SDP says."""
+    told: Annotated[U8, 16]
+    """``sockaddr_in`` that the SDP names."""
+    mux: Bool
+    """RTP and RTCP on one port (RFC 5761)."""
+    since: F64
+    """When it was made, seconds."""
+    heard: F64
+    """When the last packet came, seconds; 0: never."""
+
+    # What may pass (RFC 3264 section 5.1)
+    sends: Bool
+    """The peer wants to hear us and its address is known."""
+    receives: Bool
+    """We take what the peer sends."""
+
+    # Codecs
+    kinds: Annotated[U8, 128]
+    """Payload type that comes in to its kind: `media.codecs`."""
+    codec: U8
+    """Codec that we send."""
+    codec_in: U8
+    """Codec that came last; the ring holds this."""
+    payload_type: U8
+    """Payload type that we send it with."""
+    event_type: U8
+    """Payload type of telephone-event that we send; 0: none agreed on."""
+    comfort_type: U8
+    """Payload type of comfort noise that we may send; 0: none."""
+    clock: F64
+    """RTP clock of what we send, Hz."""
+    rate: F64
+    """RTP clock of what comes in, Hz."""
+
+    # The stream that comes in (RFC 3550 appendix A)
+    started: Bool
+    ssrc_in: U32
+    ssrc_next: U32
+    """Another source that was heard once; twice in a row, and it takes over."""
+    ssrc_next_valid: Bool
+    sequence_max: I64
+    """Highest extended sequence number."""
+    sequence_first: I64
+    sequence_bad: I32
+    """After a wild jump: the number that would prove it (RFC 3550 A.1); -1: no jump."""
+    received: I64
+    """Packets of this source, for the reports."""
+    packets_in: I64
+    """Packets since the leg exists."""
+    bytes_in: I64
+    lost_before: I64
+    """Lost of sources that this one followed."""
+    late: I64
+    refused: I64
+    concealed: I64
+    expected_prior: I64
+    received_prior: I64
+    transit: F64
+    """Arrival minus timestamp of the last packet, in units of the RTP clock."""
+    jitter: F64
+    """Interarrival jitter, in units of the RTP clock."""
+    timestamp_in: U32
+    """Timestamp of the packet at `position`."""
+    position: I64
+    """Samples since the stream began, of the newest packet."""
+
+    # Jitter ring
+    ring_wanted: Bool
+    """Somebody listens by ticks; else packets are only counted and relayed."""
+    ring: Annotated[U8, RING_FRAMES, FRAME_SAMPLES]
+    """Payload of codecs of 8 bits a sample at a clock of 8 kHz, by position in the stream."""
+    stamp: Annotated[I32, RING_FRAMES, 2]
+    """Frame number that each half of a slot holds; a slot counts only where it is the one that is due."""
+    playing: Bool
+    play: I64
+    """Frame that is due next."""
+    hold: I16
+    """Frames to make up before going on: the buffer grows."""
+    drop: I16
+    """Frames to skip: the buffer shrinks."""
+    margin: F32
+    """Least time that a packet came before it was needed, in this window, seconds."""
+    window: I16
+    """Frames of the window that are over."""
+    missing: I16
+    """Frames made up in a row."""
+
+    # The stream that goes out
+    ssrc_out: U32
+    sequence_out: U16
+    """Sequence number that is sent next."""
+    timestamp_out: U32
+    """Timestamp of the frame that was sent last."""
+    clock_out: F64
+    """When that was, seconds."""
+    marker: Bool
+    """The next packet begins a talkspurt."""
+    packets_out: I64
+    bytes_out: I64
+
+    # Where it goes and what it hears
+    target: I32
+    """Leg that incoming packets are relayed to without decoding; -1: none."""
+    relay_ssrc: U32
+    """Source that the next two hold for (of what is relayed *to* this leg)."""
+    relay_source: I32
+    relay_sequence: U16
+    relay_timestamp: U32
+    phase: U8
+    """Which of the four ticks of 20 ms serves it."""
+    feed: U8
+    """What the tick sends it: `media.plan`: nothing, the mix, a playback."""
+    room: I32
+    """Room that it is in; -1: none."""
+    echo: Bool
+    play_at: I32
+    """Frame of the source bank that is played next."""
+    play_first: I32
+    play_end: I32
+    play_loop: Bool
+
+    # Telephone events (RFC 4733)
+    event_on: Bool
+    event_timestamp: U32
+    event_code: U8
+    event_duration: U16
+    event_heard: F64
+    event_done: Bool
+    """The event of `event_timestamp` was reported."""
+    digits: Annotated[U8, DIGITS_MAX]
+    digits_waiting: U8
+    digit_step: I16
+    """Frames into the digit that is being sent; 0: none."""
+    digit_timestamp: U32
+    digit_tone_at: I32
+    """Where an in-band tone is, samples."""
+
+    # Reports (RTCP)
+    report_due: F64
+    report_sent: I64
+    """`packets_out` at the last report: a sender report is sent only by who sent."""
+    remote_ntp: U32
+    """Middle 32 bits of the last sender report's NTP time."""
+    remote_report: F64
+    """When it came, seconds; 0: none."""
+    remote_lost: I32
+    remote_fraction: U8
+    remote_jitter: F64
+    """Of our stream at the peer, in units of the RTP clock."""
+    round_trip: F64
+    """Seconds; -1: not known."""
+    left: Bool
+    """The peer said BYE."""
+    timed_out: Bool
+
+    def __init__(self, capacity: int, memory: int | None = None) -> None:
+        self.capacity = capacity
+        measure = Arena(None)
+        self._lay(measure)
+        if memory is None:
+            memory = os.memfd_create("hotswitch-media", os.MFD_CLOEXEC)
+            os.ftruncate(memory, measure.size)
+        self.memory = memory
+        """Descriptor of the memory file."""
+        arena = Arena(mmap.mmap(memory, measure.size))
+        self._lay(arena)
+        arena.seal()
+        self._fields = [getattr(self, name) for name in FIELDS]
+
+    def _lay(self, arena: Arena) -> None:
+        for name, (kind, shape) in FIELDS.items():
+            setattr(self, name, arena.array(f"{LAYOUT_VERSION} {name}", kind, (self.capacity, *shape)))
+
+    def take(self, now: float) -> int | None:
+        """A free row, zeroed, or None when all are used."""
+        free = np.flatnonzero(~self.used)
+        if not len(free):
+            return None
+        leg = int(free[0])
+        for field in self._fields:
+            field[leg] = 0
+        self.used[leg] = True
+        self.since[leg] = now
+        for index in (self.target, self.relay_source, self.room, self.sequence_bad):
+            index[leg] = -1
+        self.round_trip[leg] = -1.0
+        self.stamp[leg] = -1
+        return leg
+
+    def free(self, leg: int) -> None:
+        """Give the row back."""
+        self.used[leg] = False
+
+
+def _fields() -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    fields = {}
+    for name, hint in get_type_hints(Legs, include_extras=True).items():
+        shape = getattr(hint, "__metadata__", ())
+        array = get_args(hint)[0] if shape else hint
+        fields[name] = (np.dtype(get_args(get_args(array)[1])[0]), shape)
+    return fields
+
+
+FIELDS = _fields()
+"""Field to its type and the shape of a row, in the order of the layout."""

@@ -1,0 +1,153 @@
+"""Offer and answer (RFC 3264): what two sides agree on for one audio stream.
+
+Rules:
+- The first audio section over RTP/AVP or RTP/AVPF with an IPv4 address and a codec of ours is taken; every other section is refused.
+- The offerer's order of codecs decides. One codec is answered, with telephone-event and comfort noise where they were offered at its clock.
+- Hold is a direction; the address 0.0.0.0 means the same (RFC 3264 section 8.4).
+"""
+
+from dataclasses import dataclass, field
+
+from media.codecs import CODECS, COMFORT, EVENT, Codec, find
+from media.sdp import REVERSE, Description, Direction, Media
+
+PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+EVENT_TYPE = 101
+"""Payload type of telephone-event in our offers."""
+COMFORT_TYPE = 13
+EVENT_PARAMETERS = "0-15"
+_STATIC = {codec.static_type: codec for codec in CODECS.values() if codec.static_type is not None}
+
+
+class NotAcceptableError(Exception):
+    """Nothing in it that we could agree on: 488."""
+
+
+@dataclass
+class Agreement:
+    """One stream, as agreed on."""
+
+    host: str
+    """Where the peer receives; empty: nowhere (0.0.0.0)."""
+    port: int
+    rtcp_host: str
+    rtcp_port: int
+    mux: bool
+    codec: Codec
+    payload_type: int
+    event_type: int = 0
+    comfort_type: int = 0
+    kinds: dict[int, int] = field(default_factory=dict)
+    """Payload types that may come in, and their kinds."""
+    direction: Direction = "sendrecv"
+    """The peer's."""
+    protocol: str = "RTP/AVP"
+    section: int = 0
+    """Which media section it is."""
+
+    @property
+    def receives(self) -> bool:
+        """The peer sends."""
+        return self.direction in ("sendrecv", "sendonly")
+
+    @property
+    def sends(self) -> bool:
+        """The peer receives, and we know where."""
+        return self.direction in ("sendrecv", "recvonly") and bool(self.host)
+
+    def formats(self) -> list[tuple[int, str, str]]:
+        """For our answer: payload type, coding, parameters."""
+        formats = [(self.payload_type, self.codec.label, "")]
+        if self.event_type:
+            formats.append((self.event_type, f"telephone-event/{self.codec.clock}", EVENT_PARAMETERS))
+        if self.comfort_type:
+            formats.append((self.comfort_type, f"CN/{self.codec.clock}", ""))
+        return formats
+
+    def answer_direction(self) -> Direction:
+        """What we say to the peer's direction."""
+        return REVERSE[self.direction]
+
+
+def _codec(media: Media, kind: int) -> Codec | None:
+    if kind in media.codecs:
+        return find(*media.codecs[kind])
+    return _STATIC.get(kind)
+
+
+def _types(media: Media) -> list[int]:
+    """Payload types of a section; formats that are no payload types are left out."""
+    return [int(text) for text in media.formats if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128]
+
+
+def _agree(media: Media, section: int, offered: dict[int, int] | None) -> Agreement | None:
+    """Agree on a section; ``offered``: payload types of our own offer and their kinds, or None if the peer offers."""
+    if media.kind != "audio" or media.port == 0 or media.protocol not in PROTOCOLS or media.family != "IP4":
+        return None
+    octets = media.host.split(".")
+    if len(octets) != 4 or not all(octet.isascii() and octet.isdigit() and len(octet) <= 3 and int(octet) < 256 for octet in octets):
+        return None
+    types = _types(media)
+    known = [(kind, codec) for kind in types if (codec := _codec(media, kind)) and (offered is None or codec.number in offered.values())]
+    if not known:
+        return None
+    kind, codec = known[0]
+    host = "" if media.host == "0.0.0.0" else media.host
+    agreement = Agreement(host, media.port, media.rtcp_host or media.host, media.rtcp_port or media.port + 1, media.mux, codec, kind)
+    agreement.kinds = {kind: codec.number} if offered is None else dict(offered)
+    for other in types:
+        name, clock, _ = media.codecs.get(other, ("CN" if other == COMFORT_TYPE else "", 8000, 1))
+        if clock != codec.clock:
+            continue
+        if name.lower() == "telephone-event" and not agreement.event_type:
+            agreement.event_type = other
+            agreement.kinds.setdefault(other, EVENT)
+        elif name.upper() == "CN" and not agreement.comfort_type:
+            agreement.comfort_type = other
+            agreement.kinds.setdefault(other, COMFORT)
+    if agreement.mux:
+        agreement.rtcp_host, agreement.rtcp_port = media.host, media.port
+    agreement.direction, agreement.protocol, agreement.section = media.direction, media.protocol, section
+    return agreement
+
+
+def answer(offer: Description) -> Agreement:
+    """Agree on a remote offer.
+
+    Raises:
+        NotAcceptableError: none of its media can be taken.
+    """
+    for section, media in enumerate(offer.media):
+        agreement = _agree(media, section, None)
+        if agreement is not None:
+            return agreement
+    raise NotAcceptableError("no audio over RTP/AVP with one of " + ", ".join(codec.label for codec in CODECS.values()))
+
+
+def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
+    """The formats of our own offer, and the kind of each payload type."""
+    formats = []
+    kinds = {}
+    dynamic = 102
+    for codec in CODECS.values():
+        kind = codec.static_type
+        if kind is None:
+            kind, dynamic = dynamic, dynamic + 1
+        formats.append((kind, codec.label, ""))
+        kinds[kind] = codec.number
+    formats.append((EVENT_TYPE, "telephone-event/8000", EVENT_PARAMETERS))
+    kinds[EVENT_TYPE] = EVENT
+    kinds[COMFORT_TYPE] = COMFORT
+    return formats, kinds
+
+
+def accept(reply: Description, offered: dict[int, int]) -> Agreement:
+    """Agree on the remote answer to `offer`.
+
+    Raises:
+        NotAcceptableError: our stream was refused, or it is answered with what was not offered.
+    """
+    agreement = _agree(reply.media[0], 0, offered) if reply.media else None
+    if agreement is None:
+        raise NotAcceptableError("the answer takes none of the codecs that were offered")
+    return agreement

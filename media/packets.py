@@ -1,0 +1,26 @@
+"""A batch of RTP packets between the steps of receiving."""
+
+from typing import NamedTuple
+
+from media.arrays import I32, I64, U8, U16, U32, Bool, Index
+
+
+class Packets(NamedTuple):
+    """RTP packets, at most one a leg, in host byte order."""
+
+    row: Index
+    """intp[n]: where they are in the inbox."""
+    leg: I32
+    """int32[n]."""
+    size: I64
+    """int64[n]: bytes, header of 12 included; extension, CSRCs and padding are off."""
+    sequence: U16
+    timestamp: U32
+    kind: U8
+    """`media.codecs`."""
+
+    def pick(self, which: Bool) -> "Packets":
+        """Those of them for which ``which`` holds; itself if all do."""
+        if which.all():
+            return self
+        return Packets(self.row[which], self.leg[which], self.size[which], self.sequence[which], self.timestamp[which], self.kind[which])

@@ -1,0 +1,70 @@
+"""Who is served by which tick, and in what order, so that mixing is a reshape and a sum.
+
+Rules:
+- A frame lasts 20 ms, a tick 5 ms: legs and rooms are spread over four phases, the emptiest first. All legs of a room are in its phase.
+- Within a phase, rooms lie behind each other by size; a block is some rooms of one size, about `BLOCK_ROWS` legs.
+- A plan holds until somebody comes, goes or is connected otherwise.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from media.arrays import I32
+from media.legs import Legs
+
+PHASES = 4
+BLOCK_ROWS = 256
+FEED_NOTHING, FEED_MIX, FEED_PLAY = 0, 1, 2
+"""`Legs.feed`: the tick sends a leg nothing, the mix of its room without itself, or a source of the bank."""
+
+
+class Block(NamedTuple):
+    """Rooms of one size."""
+
+    leg: I32
+    """int32[rooms * size], room by room."""
+    room: I32
+    """int32[rooms]."""
+    size: int
+
+
+class Phase(NamedTuple):
+    """What one tick in four does."""
+
+    clocked: I32
+    """int32[n]: every leg whose clock goes on by this tick."""
+    blocks: list[Block]
+    players: I32
+    """int32[n]: legs that hear a source."""
+
+
+def plan(legs: Legs) -> list[Phase]:
+    """The order of all phases."""
+    ticking = np.flatnonzero(legs.used & ((legs.feed != FEED_NOTHING) | (legs.room >= 0) | (legs.digits_waiting > 0)))
+    phase = legs.phase[ticking]
+    return [_phase(legs, ticking[phase == number].astype(np.int32)) for number in range(PHASES)]
+
+
+def _phase(legs: Legs, leg: I32) -> Phase:
+    room = legs.room[leg]
+    mixed = leg[room >= 0]
+    room = room[room >= 0]
+    blocks: list[Block] = []
+    if len(mixed):
+        size = np.bincount(room)[room]
+        order = np.lexsort((room, size))
+        mixed, room, size = mixed[order], room[order], size[order]
+        for each in np.unique(size).tolist():
+            some = mixed[size == each]
+            rooms = room[size == each][::each]
+            per_block = max(1, BLOCK_ROWS // each)
+            for first in range(0, len(rooms), per_block):
+                part = slice(first * each, (first + per_block) * each)
+                blocks.append(Block(some[part], rooms[first : first + per_block], each))
+    return Phase(leg, blocks, leg[legs.feed[leg] == FEED_PLAY])
+
+
+def emptiest(legs: Legs) -> int:
+    """The phase that serves the fewest legs."""
+    return int(np.bincount(legs.phase[legs.used], minlength=PHASES).argmin())

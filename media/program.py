@@ -1,0 +1,230 @@
+"""What is played and recorded: sources to legs and rooms, legs and rooms to files.
+
+Rules:
+- A source that is still being read is waited for; who waits hears nothing meanwhile.
+- Playbacks and recordings end with the leg or room that they belong to.
+"""
+
+from collections.abc import Callable
+
+from media.bank import Bank, BankError, Source
+from media.control import Done, Event, MediaError, Nothing, Play, PlayEnded, PlayStarted, PlayTo, Record, RecordStarted, Stop
+from media.engine import Engine, RoomPlay
+from media.legs import FRAME_SECONDS
+from media.record import LegRecord, Playback
+from media.switchboard import Switchboard
+
+Say = Callable[[str, str, Event], None]
+
+
+class Program:
+    """Playbacks and recordings of one process.
+
+    Args:
+        say: tells a client of an event.
+    """
+
+    def __init__(self, engine: Engine, board: Switchboard, records: dict[str, LegRecord], say: Say) -> None:
+        self._engine, self._board, self._records, self._say = engine, board, records, say
+        self._number = 0
+        self._legs: dict[str, str] = {}
+        """Playback or recording by id to its leg."""
+        self._rooms: dict[str, tuple[str, str]] = {}
+        """Playback or recording by id to client and room."""
+        self._waiting: set[str] = set()
+        """Legs whose source is still being read."""
+        self._waiting_rooms: dict[str, tuple[int, str, int, bool]] = {}
+        """Playback by id to room, source, offset in frames, loop: the source is still being read."""
+
+    @property
+    def _bank(self) -> Bank:
+        return self._engine.bank
+
+    def _name(self, kind: str) -> str:
+        self._number += 1
+        return f"{kind}-{self._number}"
+
+    def check(self, source: str) -> Source | None:
+        """It is there, or is being read (None).
+
+        Raises:
+            MediaError: ``no-source``.
+        """
+        try:
+            return self._bank.find(source)
+        except BankError as error:
+            raise MediaError("no-source", str(error)) from None
+
+    def hear(self, record: LegRecord) -> None:
+        """Let a leg hear its playback, or the source that it is connected to, or nothing of the bank; and route it."""
+        legs, leg = self._engine.legs, record.leg
+        playback = record.playback
+        if playback is None and isinstance(record.sink, Play):
+            playback = Playback("", record.sink.source, record.sink.loop)
+        self._waiting.discard(record.name)
+        legs.play_end[leg] = 0
+        if playback is not None:
+            try:
+                source = self._bank.find(playback.source)
+            except BankError:
+                self._over(record)
+                return
+            if source is None:
+                self._waiting.add(record.name)
+            else:
+                at = source.first + playback.offset_frames
+                if not playback.id and source.first <= record.resume_at < source.end:
+                    at = record.resume_at
+                legs.play_first[leg], legs.play_end[leg], legs.play_loop[leg] = source.first, source.end, playback.loop
+                legs.play_at[leg] = min(at, source.end - 1)
+        self._board.route(record)
+
+    def _over(self, record: LegRecord) -> None:
+        """What a leg hears of the bank came to its end: go on with what it is connected to."""
+        playback = record.playback
+        self._say(record.client, "play-ended", PlayEnded(id=playback.id if playback else "", leg=record.name, call=record.call))
+        if playback is not None:
+            self._legs.pop(playback.id, None)
+            record.playback = None
+        else:
+            record.sink = Nothing()
+        self.hear(record)
+
+    def play(self, job: PlayTo, client: str, now: float) -> PlayStarted:
+        """To a leg or a room."""
+        if bool(job.leg) == bool(job.room):
+            raise MediaError("bad-request", "exactly one of leg and room is played to")
+        offset = round(min(max(job.offset_seconds, 0.0), 1e6) / FRAME_SECONDS)
+        if job.room:
+            return self._play_room(job, client, offset)
+        record = self._records.get(job.leg)
+        if record is None:
+            raise MediaError("not-found", f"no leg {job.leg!r}")
+        self.check(job.source)
+        if record.playback is not None:
+            self._legs.pop(record.playback.id, None)
+        elif isinstance(record.sink, Play):
+            record.resume_at = int(self._engine.legs.play_at[record.leg])
+        name = self._name("play")
+        record.playback = Playback(name, job.source, job.loop, offset)
+        self._legs[name] = job.leg
+        self.hear(record)
+        return PlayStarted(id=name)
+
+    def _room(self, name: str) -> int:
+        room = self._board.rooms.get(f"room {name}")
+        if room is None:
+            raise MediaError("not-found", f"no room {name!r}")
+        return room
+
+    def _play_room(self, job: PlayTo, client: str, offset: int) -> PlayStarted:
+        room = self._room(job.room)
+        source = self.check(job.source)
+        name = self._name("play")
+        self._rooms[name] = (client, job.room)
+        if source is None:
+            self._waiting_rooms[name] = (room, job.source, offset, job.loop)
+        else:
+            self._start_room(name, room, source, offset, job.loop)
+        return PlayStarted(id=name)
+
+    def _start_room(self, name: str, room: int, source: Source, offset: int, loop: bool) -> None:
+        before = self._engine.room_plays.get(room)
+        if before is not None:
+            self._rooms.pop(before.id, None)
+        at = min(source.first + offset, source.end - 1)
+        self._engine.room_plays[room] = RoomPlay(name, at, source.first, source.end, loop)
+
+    def record(self, job: Record, client: str, now: float) -> RecordStarted:
+        """A leg or a room."""
+        if bool(job.leg) == bool(job.room):
+            raise MediaError("bad-request", "exactly one of leg and room is recorded")
+        record = None
+        room = -1
+        if job.leg:
+            record = self._records.get(job.leg)
+            if record is None:
+                raise MediaError("not-found", f"no leg {job.leg!r}")
+        else:
+            room = self._room(job.room)
+        if (record is not None and record.recording) or room in self._engine.room_recordings:
+            raise MediaError("full", "it is being recorded")
+        try:
+            recording = self._engine.recorder.open(job.path, 2 if record else 1)
+        except (OSError, ValueError) as error:
+            raise MediaError("no-file", f"{job.path!r}: {error}") from None
+        name = self._name("record")
+        if record is not None:
+            record.recording = name
+            self._legs[name] = job.leg
+            self._engine.leg_recordings[record.leg] = recording
+            self._board.route(record)
+        else:
+            self._engine.room_recordings[room] = recording
+            self._rooms[name] = (client, job.room)
+        return RecordStarted(id=name)
+
+    def stop(self, job: Stop, client: str, now: float) -> Done:
+        """End a playback or a recording."""
+        record = self._records.get(self._legs.pop(job.id, ""))
+        if record is not None:
+            if record.recording == job.id:
+                self._end_recording(record)
+            elif record.playback is not None:
+                record.playback = None
+                self.hear(record)
+            return Done()
+        if job.id not in self._rooms:
+            raise MediaError("not-found", f"no playback or recording {job.id!r}")
+        _, name = self._rooms.pop(job.id)
+        self._waiting_rooms.pop(job.id, None)
+        room = self._board.rooms.get(f"room {name}", -1)
+        if job.id.startswith("record"):
+            recording = self._engine.room_recordings.pop(room, None)
+            if recording is not None:
+                recording.close()
+        elif room in self._engine.room_plays and self._engine.room_plays[room].id == job.id:
+            del self._engine.room_plays[room]
+        return Done()
+
+    def _end_recording(self, record: LegRecord) -> None:
+        record.recording = ""
+        recording = self._engine.leg_recordings.pop(record.leg, None)
+        if recording is not None:
+            recording.close()
+        self._board.route(record)
+
+    def forget(self, record: LegRecord) -> None:
+        """The leg ends."""
+        self._waiting.discard(record.name)
+        if record.playback is not None:
+            self._legs.pop(record.playback.id, None)
+        if record.recording:
+            self._legs.pop(record.recording, None)
+            self._end_recording(record)
+
+    def tick(self) -> None:
+        """Playbacks that ended, and sources that were read."""
+        engine = self._engine
+        for room, name in engine.ended_rooms:
+            client, room_name = self._rooms.pop(name, ("", ""))
+            self._say(client, "play-ended", PlayEnded(id=name, room=room_name or str(room)))
+        engine.ended_rooms.clear()
+        if engine.ended_legs:
+            ended = set(engine.ended_legs)
+            engine.ended_legs.clear()
+            for record in [record for record in self._records.values() if record.leg in ended]:
+                self._over(record)
+        for leg in list(self._waiting):
+            self.hear(self._records[leg])
+        for name, (room, source_name, offset, loop) in list(self._waiting_rooms.items()):
+            try:
+                source = self._bank.find(source_name)
+            except BankError:
+                client, room_name = self._rooms.pop(name)
+                self._say(client, "play-ended", PlayEnded(id=name, room=room_name))
+                del self._waiting_rooms[name]
+                continue
+            if source is not None:
+                self._start_room(name, room, source, offset, loop)
+                del self._waiting_rooms[name]

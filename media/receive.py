@@ -1,0 +1,278 @@
+"""What comes in by the sockets: sorted to legs, checked, counted; to the jitter rings, the relay, the events and the reports.
+
+Rules:
+- Whatever the bytes are, nothing raises: rows that are no packet of a leg are dropped and counted.
+- The source of a leg is the address that the SDP names, or, on a socket of its own, the one that the first packet came from. A leg
+  that was heard within `HOLD_SECONDS` keeps its source: a third party can't take the stream; who sends from where the SDP says can.
+- On the shared pair, an unknown source becomes a leg's only if exactly one leg was never heard and differs from it in either host or
+  port alone; at most `STRANGERS_MAX` are looked at in a tick.
+- One leg's packets of one batch are taken one after the other, at most `ROUNDS_MAX`.
+- A tick takes at most `BATCHES_MAX` batches of a socket; the kernel's queue keeps the rest.
+"""
+
+import numpy as np
+
+from media.addresses import Addresses, key
+from media.arrays import F64, I32, I64, U8, U64, Bool, Index
+from media.codecs import EVENT
+from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, MSG_TRUNC, Inbox
+from media.events import EventsIn
+from media.jitter import PAYLOAD_SAMPLES_MAX, JitterRing
+from media.legs import Legs
+from media.packets import Packets
+from media.relay import Relay
+from media.rtcp import ReportsIn
+from media.sequence import Streams
+from media.sockets import Sockets
+
+HOLD_SECONDS = 3.0
+STRANGERS_MAX = 32
+ROUNDS_MAX = 16
+BATCHES_MAX = 64
+HEADER_BYTES = 12
+
+
+class Receiver:
+    """The way in, for all legs.
+
+    Args:
+        legs: state.
+        sockets: where from.
+        rtp, rtcp: sources of the shared pair.
+        ring, relay, events, reports: where to.
+    """
+
+    def __init__(
+        self,
+        legs: Legs,
+        sockets: Sockets,
+        inbox: Inbox,
+        rtp: Addresses,
+        rtcp: Addresses,
+        ring: JitterRing,
+        relay: Relay,
+        events: EventsIn,
+        reports: ReportsIn,
+    ) -> None:
+        self._legs, self._sockets, self._inbox = legs, sockets, inbox
+        self._rtp, self._rtcp = rtp, rtcp
+        self._ring, self._relay, self._events, self._reports = ring, relay, events, reports
+        self._streams = Streams(legs)
+        self._kinds = legs.kinds.reshape(-1)
+        self._mark: I32 = np.zeros(legs.capacity, np.int32)
+        self._order: Index = np.arange(BATCH)
+        self._owner: I32 = np.zeros(BATCH, np.int32)
+        self._owner_rtcp: Bool = np.zeros(BATCH, np.bool_)
+        self._source: U64 = legs.address.view(np.uint64)[:, 0]
+        data = inbox.data
+        self._first: U8 = data[:, 0]
+        self._second: U8 = data[:, 1]
+        self._sequence = data[:, 2:4].view(">u2")[:, 0]
+        self._timestamp = data[:, 4:8].view(">u4")[:, 0]
+        self._ssrc = data[:, 8:12].view(">u4")[:, 0]
+        self._strangers = 0
+        self.stray = 0
+        """Datagrams that no leg claimed."""
+        self.tick = 0
+        """Number of the tick that is served after receiving."""
+
+    def drain(self, now: float) -> None:
+        """Take what waits at all sockets."""
+        self._strangers = STRANGERS_MAX
+        inbox = self._inbox
+        for fd, table, is_rtcp in ((self._sockets.rtp, self._rtp, False), (self._sockets.rtcp, self._rtcp, True)):
+            for _ in range(BATCHES_MAX):
+                count = inbox.receive(fd, 0)
+                if count:
+                    leg = table.find(inbox.key[:count])
+                    if leg.min() < 0 and not is_rtcp:
+                        self._meet(leg, count)
+                    self._take(leg, np.full(count, is_rtcp), count, now)
+                if count < BATCH:
+                    break
+        self._drain_own(now)
+
+    def _drain_own(self, now: float) -> None:
+        inbox, leg_of = self._inbox, self._sockets.leg_of
+        filled = 0
+        for fd in self._sockets.readable():
+            leg, is_rtcp = leg_of[fd]
+            if filled > BATCH - 16:
+                self._take_own(filled, now)
+                filled = 0
+            count = inbox.receive(fd, filled)
+            self._owner[filled : filled + count] = leg
+            self._owner_rtcp[filled : filled + count] = is_rtcp
+            filled += count
+        if filled:
+            self._take_own(filled, now)
+
+    def _take_own(self, count: int, now: float) -> None:
+        """Rows of own sockets: a leg's source must be the one that it holds, or it is latched onto now."""
+        legs = self._legs
+        leg = self._owner[:count].copy()
+        is_rtcp = self._owner_rtcp[:count]
+        foreign = self._foreign(leg, is_rtcp, count)
+        if foreign.any():
+            for row in np.flatnonzero(foreign & ~is_rtcp).tolist():
+                self._latch(int(leg[row]), row, now)
+            foreign = self._foreign(leg, is_rtcp, count)
+            np.add.at(legs.refused, leg[foreign], 1)
+            leg[foreign] = -1
+        self._take(leg, is_rtcp, count, now)
+
+    def _foreign(self, leg: I32, is_rtcp: Bool, count: int) -> Bool:
+        """bool[count]: not from where the leg is; of RTCP the host alone is looked at (the upper half of the key)."""
+        differs = self._source[leg] ^ self._inbox.key[:count]
+        return np.asarray(np.where(is_rtcp, differs >> np.uint64(32), differs) != 0)
+
+    def _latch(self, leg: int, row: int, now: float) -> None:
+        legs = self._legs
+        source = self._inbox.address[row]
+        if not self._plausible(row) or int(source[2]) + int(source[3]) == 0:
+            return
+        from_told = key(source) == key(legs.told[leg])
+        if not from_told and legs.started[leg] and now - legs.heard[leg] < HOLD_SECONDS:
+            return
+        legs.address[leg] = source
+        legs.latched[leg] = True
+        if legs.mux[leg]:
+            legs.address_rtcp[leg] = source
+
+    def _plausible(self, row: int) -> bool:
+        """It looks like RTP at least."""
+        return bool(self._inbox.length[row] >= HEADER_BYTES and self._first[row] & 0xC0 == 0x80)
+
+    def _meet(self, leg: I32, count: int) -> None:
+        """Unknown sources at the shared socket: see whether one leg's address was told wrongly."""
+        legs, inbox = self._legs, self._inbox
+        for row in np.flatnonzero(leg < 0).tolist():
+            if self._strangers == 0:
+                return
+            self._strangers -= 1
+            if not self._plausible(row):
+                continue
+            known = self._rtp.get(key(inbox.address[row]))
+            if known < 0:
+                waiting = np.flatnonzero(legs.used & ~legs.own & ~legs.started & legs.receives & (legs.told[:, 0] != 0))
+                told = legs.told[waiting]
+                same_port = (told[:, 2:4] == inbox.address[row, 2:4]).all(axis=1)
+                same_host = (told[:, 4:8] == inbox.address[row, 4:8]).all(axis=1)
+                likely = waiting[same_port | same_host]
+                if len(likely) != 1 or legs.latched[likely[0]]:
+                    continue
+                known = int(likely[0])
+                self._rtp.remove(known)
+                self._rtp.add(key(inbox.address[row]), known)
+                legs.address[known] = inbox.address[row]
+                legs.latched[known] = True
+                if legs.mux[known]:
+                    legs.address_rtcp[known] = inbox.address[row]
+            leg[row] = known
+
+    def _take(self, leg: I32, is_rtcp: Bool, count: int, now: float) -> None:
+        """Rows ``0 .. count`` of the inbox, each of a leg or -1."""
+        inbox = self._inbox
+        second = self._second[:count]
+        good = (leg >= 0) & (inbox.length[:count] >= 8) & ((self._first[:count] & 0xC0) == 0x80) & (inbox.flags[:count] & MSG_TRUNC == 0)
+        # Packet types 192 to 223 are RTCP (RFC 5761 section 4).
+        control = good & ((second & 0xE0) == 0xC0)
+        audio = good & ~control & ~is_rtcp & (inbox.length[:count] >= HEADER_BYTES)
+        taken = audio | control
+        if not taken.all():
+            lost = leg[~taken]
+            known = lost >= 0
+            np.add.at(self._legs.refused, lost[known], 1)
+            self.stray += int(len(lost) - known.sum())
+        if control.any():
+            row = self._order[:count][control]
+            self._reports.take(row, leg[row], now)
+        row = self._order[:count] if audio.all() else np.flatnonzero(audio)
+        if not len(row):
+            return
+        some = leg[row]
+        self._mark[some] = row
+        if (self._mark[some] == row).all():
+            self._packets(row, some, now)
+            return
+        for _ in range(ROUNDS_MAX):
+            _, first = np.unique(some, return_index=True)
+            first.sort()
+            self._packets(row[first], some[first], now)
+            row, some = np.delete(row, first), np.delete(some, first)
+            if not len(row):
+                return
+        np.add.at(self._legs.refused, some, 1)
+
+    def _packets(self, row: Index, leg: I32, now: float) -> None:
+        """RTP, at most one packet a leg."""
+        legs, inbox = self._legs, self._inbox
+        size = inbox.length[row].astype(np.int64)
+        if (self._first[row] != 0x80).any():
+            row, leg, size = self._bare(row, leg, size)
+        kind = self._kinds[leg * np.int64(128) + (self._second[row] & 0x7F)]
+        sequence, timestamp = self._sequence[row].astype(np.uint16), self._timestamp[row].astype(np.uint32)
+        packets = Packets(row, leg, size, sequence, timestamp, kind)
+        can = (kind > 0) & legs.receives[leg]
+        if not can.all():
+            legs.refused[leg[kind == 0]] += 1
+            packets = packets.pick(can)
+        ssrc = self._ssrc[packets.row].astype(np.uint32)
+        packets = packets.pick(self._streams.check(packets.leg, ssrc, packets.sequence, packets.timestamp, now))
+        legs.bytes_in[packets.leg] += packets.size - HEADER_BYTES
+        self._audio(packets.pick(packets.kind < EVENT), now)
+        event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
+        if len(event.row):
+            self._events.put(event.leg, event.timestamp, inbox.data[event.row, HEADER_BYTES : HEADER_BYTES + 4], now)
+        target = legs.target[packets.leg]
+        on = (target >= 0) & legs.sends[target] & (legs.digit_step[target] == 0)
+        if on.any():
+            self._relay.send(packets.pick(on), target[on], now)
+
+    def _audio(self, packets: Packets, now: float) -> None:
+        """Times of audio packets, and their way into the ring where ticks want them."""
+        legs = self._legs
+        changed = packets.kind != legs.codec_in[packets.leg]
+        if changed.any():
+            legs.codec_in[packets.leg[changed]] = packets.kind[changed]
+            self._ring.restart(packets.leg[changed])
+        position = self._streams.place(packets.leg, packets.timestamp, now)
+        wanted = legs.ring_wanted[packets.leg] & (packets.size <= HEADER_BYTES + PAYLOAD_SAMPLES_MAX)
+        if not wanted.any():
+            return
+        row, leg, size = packets.row, packets.leg, packets.size
+        if not wanted.all():
+            row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
+        longest = max(int(size.max()), HEADER_BYTES)
+        together = len(row) == row[-1] - row[0] + 1
+        payload = self._inbox.data[row[0] : row[-1] + 1, HEADER_BYTES:longest] if together else self._inbox.data[row, HEADER_BYTES:longest]
+        self._ring.put(leg, position, size - HEADER_BYTES, payload, self._wait(leg))
+
+    def _wait(self, leg: I32) -> F64:
+        """float64[n]: seconds until the next tick of each leg."""
+        return ((self._legs.phase[leg] - np.uint8(self.tick & 3)) & np.uint8(3)) * np.float64(0.005)
+
+    def _bare(self, row: Index, leg: I32, size: I64) -> tuple[Index, I32, I64]:
+        """Take CSRCs, header extension and padding off (RFC 3550 section 5.1); rows that contradict themselves are refused."""
+        data = self._inbox.data
+        first = self._first[row]
+        begin = HEADER_BYTES + 4 * (first & 0x0F).astype(np.int64)
+        extended = (first & 0x10) > 0
+        place = np.minimum(begin, DATAGRAM_BYTES_MAX - 4)
+        words = data[row, place + 2].astype(np.int64) << 8 | data[row, place + 3]
+        begin += np.where(extended, 4 + 4 * words, 0)
+        padded = (first & 0x20) > 0
+        end = size - np.where(padded, data[row, np.maximum(size - 1, 0)], 0)
+        bad = (begin > end) | (extended & (place + 4 > size)) | (padded & (end == size))
+        if bad.any():
+            self._legs.refused[leg[bad]] += 1
+            keep = ~bad
+            row, leg, begin, end = row[keep], leg[keep], begin[keep], end[keep]
+        moved = np.flatnonzero(begin > HEADER_BYTES)
+        if len(moved):
+            length = end[moved] - begin[moved]
+            column = begin[moved][:, None] + np.arange(int(length.max()))
+            np.minimum(column, DATAGRAM_BYTES_MAX - 1, out=column)
+            data[row[moved], HEADER_BYTES : HEADER_BYTES + column.shape[1]] = data[row[moved][:, None], column]
+        self._first[row] = 0x80
+        return row, leg, end - begin + HEADER_BYTES

@@ -1,0 +1,46 @@
+"""What the desk knows of a leg besides its arrays."""
+
+from dataclasses import dataclass, field
+
+from media.control import Nothing, Sink
+from media.negotiation import Agreement
+
+
+@dataclass
+class Playback:
+    """A source that a leg hears, or shall hear once it was read."""
+
+    id: str
+    """Empty: it is what the leg is connected to."""
+    source: str
+    loop: bool
+    offset_frames: int = 0
+
+
+@dataclass
+class LegRecord:
+    """A leg by name."""
+
+    name: str
+    call: str
+    client: str
+    """Who created it; events go there."""
+    leg: int
+    """Row of the arrays."""
+    session: int
+    """Session id of our descriptions."""
+    version: int = 0
+    sdp: bytes = b""
+    """Our last description."""
+    offered: dict[int, int] = field(default_factory=dict)
+    """Payload types of our last offer; empty: we made none."""
+    agreement: Agreement | None = None
+    sink: Sink = field(default_factory=Nothing)
+    playback: Playback | None = None
+    """Heard instead of what the sink gives."""
+    resume_at: int = -1
+    """Frame of the bank at which the sink's own source goes on after `playback`; -1: from its begin."""
+    recording: str = ""
+    """Id of its recording."""
+    room: str = ""
+    """Name of the room that it is in, if by a job; empty: none, or one of ours."""

@@ -1,0 +1,112 @@
+"""Relay: packets go on to another leg (or back) as they come, without decoding.
+
+Rules:
+- The stream that goes out is the leg's own: its SSRC, and sequence numbers and timestamps that go on from what it sent before, whatever
+  it was. Gaps and order of the stream that comes in are kept, so the far side sees loss and jitter as they are.
+- What can't be relayed (an event that the far side did not agree on) leaves no gap.
+- PCMU and PCMA are changed into each other on the way, two codes a lookup.
+"""
+
+import numpy as np
+
+from media.arrays import I32, I64, U8, U64, Bool, Index
+from media.codecs import COMFORT, EVENT, PCMA, PCMU
+from media.datagrams import Inbox, Outbox, pointers
+from media.g711 import CHANGE_PAIRS
+from media.legs import FRAME_SECONDS, Legs
+from media.packets import Packets
+from media.sockets import Sockets
+
+
+class Relay:
+    """Sends rows of the inbox on."""
+
+    def __init__(self, legs: Legs, inbox: Inbox, sockets: Sockets) -> None:
+        self._legs = legs
+        self._inbox = inbox
+        self._sockets = sockets
+        self.outbox = Outbox()
+        self._address: U64 = pointers(legs.address)
+        data = inbox.data
+        self._pairs = data.view(np.uint16)
+        self._second: U8 = data[:, 1]
+        self._sequence = data[:, 2:4].view(">u2")[:, 0]
+        self._timestamp = data[:, 4:8].view(">u4")[:, 0]
+        self._ssrc = data[:, 8:12].view(">u4")[:, 0]
+
+    def send(self, packets: Packets, target: I32, now: float) -> None:
+        """Send packets on to ``target``, int32[n]; their rows of the inbox are written over."""
+        legs = self._legs
+        leg, kind = packets.leg, packets.kind
+        changed = (legs.relay_ssrc[target] != legs.ssrc_in[leg]) | (legs.relay_source[target] != leg)
+        if changed.any():
+            self._join(packets.pick(changed), target[changed], now)
+        codec = legs.codec[target]
+        kind_out = np.where(
+            kind == EVENT, legs.event_type[target], np.where(kind == COMFORT, legs.comfort_type[target], legs.payload_type[target])
+        )
+        can = (kind == codec) | ((kind <= PCMA) & (codec <= PCMA)) | ((kind >= EVENT) & (kind_out > 0))
+        if not can.all():
+            legs.relay_sequence[target[~can]] -= np.uint16(1)
+            packets, target, codec, kind_out = packets.pick(can), target[can], codec[can], kind_out[can]
+            if not len(target):
+                return
+        row, _, size, _, _, kind = packets
+        sequence = packets.sequence + legs.relay_sequence[target]
+        timestamp = packets.timestamp + legs.relay_timestamp[target]
+        newest = (sequence - legs.sequence_out[target]).view(np.int16) >= 0
+        if newest.all():
+            legs.sequence_out[target] = sequence + np.uint16(1)
+            legs.timestamp_out[target] = timestamp
+        else:
+            ahead = target[newest]
+            legs.sequence_out[ahead] = sequence[newest] + np.uint16(1)
+            legs.timestamp_out[ahead] = timestamp[newest]
+        legs.clock_out[target] = now
+        self._second[row] = kind_out | (self._second[row] & 0x80) | legs.marker[target].view(np.uint8) << np.uint8(7)
+        legs.marker[target] = False
+        self._sequence[row] = sequence
+        self._timestamp[row] = timestamp
+        self._ssrc[row] = legs.ssrc_out[target]
+        differs = (kind != codec) & (kind <= PCMA)
+        if differs.any():
+            self._change(row, differs & (kind == PCMU), 1, size)
+            self._change(row, differs & (kind == PCMA), 2, size)
+        legs.packets_out[target] += 1
+        legs.bytes_out[target] += size - 12
+        self._inbox.size[row] = size
+        self._post(row, target)
+        self._inbox.rewind()
+
+    def _join(self, packets: Packets, target: I32, now: float) -> None:
+        """Another source for some legs: let its numbers go on from what they sent last."""
+        legs = self._legs
+        legs.relay_ssrc[target], legs.relay_source[target] = legs.ssrc_in[packets.leg], packets.leg
+        legs.relay_sequence[target] = legs.sequence_out[target] - packets.sequence
+        elapsed = np.maximum((now - legs.clock_out[target]) * legs.clock[target], legs.clock[target] * FRAME_SECONDS)
+        legs.relay_timestamp[target] = legs.timestamp_out[target] + elapsed.astype(np.int64).astype(np.uint32) - packets.timestamp
+        legs.marker[target] = True
+
+    def _change(self, row: Index, which: Bool, change: int, size: I64) -> None:
+        if not which.any():
+            return
+        table = CHANGE_PAIRS[change]
+        end = int(size[which].max() + 1) // 2
+        if which.all() and len(row) == row[-1] - row[0] + 1:
+            part = self._pairs[row[0] : row[-1] + 1, 6:end]
+            part[:] = table.take(part)
+            return
+        some = row[which]
+        self._pairs[some, 6:end] = table.take(self._pairs[some, 6:end])
+
+    def _post(self, row: Index, target: I32) -> None:
+        own = self._legs.own[target]
+        if own.any():
+            where = np.flatnonzero(own)
+            count = self.outbox.load(self._address[target[where]], self._inbox.iov[row[where]], 1)
+            self.outbox.send_each([self._sockets.rtp_of(leg) for leg in target[where].tolist()], list(range(count)))
+            shared = np.flatnonzero(~own)
+            row, target = row[shared], target[shared]
+        if len(row):
+            count = self.outbox.load(self._address[target], self._inbox.iov[row], 1)
+            self.outbox.send(self._sockets.rtp, 0, count)

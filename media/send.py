@@ -1,0 +1,81 @@
+"""What the ticks send: RTP headers written as arrays, payloads from wherever they were made, one system call a batch.
+
+Rules (RFC 3550 section 5.1, RFC 3551 section 4.1):
+- Sequence numbers go up by one a packet. Timestamps go up by a frame where the last one was sent a tick ago, else by the time that passed,
+  and then the packet has the marker bit: a talkspurt begins.
+"""
+
+import numpy as np
+
+from media.arrays import I32, I64, U8, U32, U64
+from media.datagrams import BATCH, Outbox, Pages, pointers
+from media.legs import FRAME_SECONDS, Legs
+from media.sockets import Sockets
+
+PAUSE_SECONDS = 1.5 * FRAME_SECONDS
+
+
+class Sender:
+    """The way out of the ticks, for all legs."""
+
+    def __init__(self, legs: Legs, sockets: Sockets) -> None:
+        self._legs, self._sockets = legs, sockets
+        self.outbox = Outbox()
+        self._pages = Pages(12)
+        header = self._pages.header
+        header[:, 0] = 0x80
+        self._second: U8 = header[:, 1]
+        self._sequence = header[:, 2:4].view(">u2")[:, 0]
+        self._timestamp = header[:, 4:8].view(">u4")[:, 0]
+        self._ssrc = header[:, 8:12].view(">u4")[:, 0]
+        self._address: U64 = pointers(legs.address)
+
+    def advance(self, leg: I32, now: float) -> None:
+        """Move the clocks of legs, int32[n], to the frame of this tick: `Legs.timestamp_out` is then its timestamp."""
+        legs = self._legs
+        step = legs.clock[leg] * FRAME_SECONDS
+        elapsed = now - legs.clock_out[leg]
+        paused = elapsed > PAUSE_SECONDS
+        if paused.any():
+            frames = np.maximum(np.rint(elapsed / FRAME_SECONDS), 1.0)
+            step = np.where(paused, step * frames, step)
+            legs.marker[leg[paused]] = True
+        legs.timestamp_out[leg] += step.astype(np.int64).astype(np.uint32)
+        legs.clock_out[leg] = now
+
+    def audio(self, leg: I32, payload: U8, size: int | I64) -> None:
+        """Send a frame to each of some legs: int32[n], uint8[n, bytes] (C-contiguous), of which ``size`` bytes count."""
+        legs = self._legs
+        kind = legs.payload_type[leg] | legs.marker[leg].view(np.uint8) << np.uint8(7)
+        legs.marker[leg] = False
+        self.packets(leg, kind, legs.timestamp_out[leg], payload, size)
+
+    def packets(self, leg: I32, second: U8, timestamp: U32, payload: U8, size: int | I64) -> None:
+        """Send packets whose second byte (marker and payload type) and timestamp are given."""
+        legs = self._legs
+        for first in range(0, len(leg), BATCH):
+            part = slice(first, first + BATCH)
+            row = leg[part]
+            count = len(row)
+            sequence = legs.sequence_out[row]
+            self._second[:count] = second[part]
+            self._sequence[:count] = sequence
+            self._timestamp[:count] = timestamp[part]
+            self._ssrc[:count] = legs.ssrc_out[row]
+            legs.sequence_out[row] = sequence + np.uint16(1)
+            legs.packets_out[row] += 1
+            bytes_each = size if isinstance(size, int) else size[part]
+            legs.bytes_out[row] += bytes_each
+            self._pages.lend(payload[part], bytes_each)
+            self._post(row, count)
+
+    def _post(self, leg: I32, count: int) -> None:
+        own = self._legs.own[leg]
+        iov = self._pages.iov[:count]
+        if own.any():
+            mine = leg[own]
+            loaded = self.outbox.load(self._address[mine], iov[own], 2)
+            self.outbox.send_each([self._sockets.rtp_of(row) for row in mine.tolist()], list(range(loaded)))
+            leg, iov = leg[~own], iov[~own]
+        if len(leg):
+            self.outbox.send(self._sockets.rtp, 0, self.outbox.load(self._address[leg], iov, 2))

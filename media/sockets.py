@@ -1,0 +1,153 @@
+"""UDP sockets of the engine: the pair that legs share, and pairs of single legs from the port range.
+
+Rules:
+- A leg shares the pair where its peer's address tells it apart; a leg that can't be told apart gets a pair of its own.
+- RTP on an even port, RTCP on the next one (RFC 3550 section 11). A port is tried once a round; a range without a free pair is ``full``.
+- Own sockets are found readable by one epoll; each gives at most `OWN_BURST` datagrams a tick, so that none starves the others.
+"""
+
+import os
+import resource
+import select
+import socket
+
+from media.config import MediaConfiguration
+
+SHARED_BUFFER_BYTES = 16 << 20
+"""Kernel queue of the shared pair, as far as the system allows."""
+OWN_BUFFER_BYTES = 128 << 10
+OWN_BURST = 16
+POLL_MAX = 4096
+"""Own sockets looked at in one tick."""
+
+
+class PortsExhaustedError(Exception):
+    """No free pair in the port range."""
+
+
+class Pair:
+    """An RTP and an RTCP socket of one leg."""
+
+    def __init__(self, rtp: socket.socket, rtcp: socket.socket) -> None:
+        self.rtp, self.rtcp = rtp, rtcp
+        self.port: int = rtp.getsockname()[1]
+
+    def close(self) -> None:
+        self.rtp.close()
+        self.rtcp.close()
+
+
+class Sockets:
+    """All sockets of a process.
+
+    Args:
+        configuration: host and port range.
+        given: descriptors ``rtp`` and ``rtcp`` of the shared pair; bound from the range where missing.
+
+    Raises:
+        PortsExhaustedError: no pair for all legs could be bound.
+        OSError: a descriptor is no socket.
+    """
+
+    def __init__(self, configuration: MediaConfiguration, given: dict[str, int]) -> None:
+        self._host = configuration.host
+        self._first, self._last = 0, 0
+        self._next = 0
+        self._pairs: dict[int, Pair] = {}
+        self._poll = select.epoll()
+        self._more_files()
+        self.range(configuration)
+        if "rtp" in given and "rtcp" in given:
+            self._shared = Pair(socket.socket(fileno=os.dup(given["rtp"])), socket.socket(fileno=os.dup(given["rtcp"])))
+        else:
+            self._shared = self._bind()
+        for side in (self._shared.rtp, self._shared.rtcp):
+            side.setblocking(False)
+            for force, plain in ((33, socket.SO_RCVBUF), (32, socket.SO_SNDBUF)):  # SO_RCVBUFFORCE, SO_SNDBUFFORCE
+                try:
+                    side.setsockopt(socket.SOL_SOCKET, force, SHARED_BUFFER_BYTES)
+                except PermissionError:
+                    side.setsockopt(socket.SOL_SOCKET, plain, SHARED_BUFFER_BYTES)
+        self.rtp = self._shared.rtp.fileno()
+        """Descriptor of the shared RTP socket."""
+        self.rtcp = self._shared.rtcp.fileno()
+        self.port = self._shared.port
+        """Local port of the shared RTP socket."""
+        self.port_rtcp: int = self._shared.rtcp.getsockname()[1]
+        self.leg_of: dict[int, tuple[int, bool]] = {}
+        """Own descriptor to its leg, and whether it carries RTCP."""
+
+    @staticmethod
+    def _more_files() -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    def range(self, configuration: MediaConfiguration) -> None:
+        """Take new pairs from this range from now on."""
+        self._first = configuration.rtp_port_first + configuration.rtp_port_first % 2
+        self._last = configuration.rtp_port_last
+        self._next = self._first
+
+    def _bind(self) -> Pair:
+        for _ in range((self._last - self._first + 1) // 2):
+            port = self._next
+            self._next = port + 2 if port + 3 <= self._last else self._first
+            sides: list[socket.socket] = []
+            try:
+                for number in (port, port + 1):
+                    side = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+                    sides.append(side)
+                    side.bind((self._host, number))
+                return Pair(*sides)
+            except OSError:
+                for side in sides:
+                    side.close()
+        raise PortsExhaustedError(f"no free pair of ports in {self._first}-{self._last} on {self._host}")
+
+    def open(self, leg: int) -> int:
+        """Give a leg a pair of its own; returns its RTP port.
+
+        Raises:
+            PortsExhaustedError: none is free.
+        """
+        pair = self._bind()
+        self._pairs[leg] = pair
+        for side, is_rtcp in ((pair.rtp, False), (pair.rtcp, True)):
+            side.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, OWN_BUFFER_BYTES)
+            self.leg_of[side.fileno()] = (leg, is_rtcp)
+            self._poll.register(side.fileno(), select.EPOLLIN)
+        return pair.port
+
+    def shut(self, leg: int) -> None:
+        """Close a leg's own pair, if it has one."""
+        pair = self._pairs.pop(leg, None)
+        if pair is None:
+            return
+        for side in (pair.rtp, pair.rtcp):
+            self._poll.unregister(side.fileno())
+            del self.leg_of[side.fileno()]
+        pair.close()
+
+    def rtp_of(self, leg: int) -> int:
+        """Descriptor that a leg's RTP goes out by."""
+        pair = self._pairs.get(leg)
+        return self.rtp if pair is None else pair.rtp.fileno()
+
+    def rtcp_of(self, leg: int) -> int:
+        """Descriptor that a leg's RTCP goes out by, where it is not multiplexed."""
+        pair = self._pairs.get(leg)
+        return self.rtcp if pair is None else pair.rtcp.fileno()
+
+    def readable(self) -> list[int]:
+        """Own descriptors with datagrams waiting."""
+        if not self._pairs:
+            return []
+        return [fd for fd, _ in self._poll.poll(0, POLL_MAX)]
+
+    def close(self) -> None:
+        """Close all own pairs; the descriptors that were given stay open (their owner's)."""
+        for leg in list(self._pairs):
+            self.shut(leg)
+        self._poll.close()
+        self._shared.close()

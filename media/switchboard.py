@@ -1,0 +1,133 @@
+"""Who hears whom: from what legs are connected to, to the arrays that the ticks and the relay follow.
+
+| connected to | without decoding | by ticks, where it is recorded or the codecs differ |
+| --- | --- | --- |
+| echo | packets go back as they come | a room of its own that hears itself |
+| bridge | packets go to the other leg | a hidden room of two |
+| room | - | mix-minus |
+| play | - | frames of the bank |
+
+Rules:
+- A playback to a leg takes the place of what it hears; what others hear of the leg stays.
+- Rooms of ours have names that no job can give.
+"""
+
+import numpy as np
+
+from media.codecs import PCMA
+from media.control import Bridge, Echo, Room
+from media.engine import Engine
+from media.plan import FEED_MIX, FEED_NOTHING, FEED_PLAY, emptiest
+from media.record import LegRecord
+
+
+class Switchboard:
+    """Connections of all legs.
+
+    Args:
+        engine: whose arrays are set.
+        records: legs by name, kept by the desk.
+    """
+
+    def __init__(self, engine: Engine, records: dict[str, LegRecord]) -> None:
+        self._engine = engine
+        self._records = records
+        self.rooms: dict[str, int] = {}
+        """Room by name to its number."""
+        self._phase: dict[int, int] = {}
+        self._members: dict[int, int] = {}
+        self._free = list(range(engine.legs.capacity - 1, -1, -1))
+
+    def connected(self, record: LegRecord) -> str:
+        """What a leg is connected to, in a word."""
+        return type(record.sink).__name__.lower()
+
+    def peer(self, record: LegRecord) -> LegRecord | None:
+        """The other leg of its bridge."""
+        return self._records.get(record.sink.leg) if isinstance(record.sink, Bridge) else None
+
+    def route(self, record: LegRecord) -> None:
+        """Set the arrays of a leg, and of the other one of its bridge, to what they are connected to."""
+        other = self.peer(record)
+        if other is None:
+            self._route(record, None, record.recording != "")
+            return
+        decode = bool(record.recording or other.recording) or not self._relayable(record, other)
+        self._route(record, other, decode)
+        self._route(other, record, decode)
+
+    @staticmethod
+    def _relayable(one: LegRecord, other: LegRecord) -> bool:
+        if one.agreement is None or other.agreement is None:
+            return True
+        codecs = one.agreement.codec.number, other.agreement.codec.number
+        return codecs[0] == codecs[1] or max(codecs) <= PCMA
+
+    def _route(self, record: LegRecord, other: LegRecord | None, decode: bool) -> None:
+        legs, leg, sink = self._engine.legs, record.leg, record.sink
+        target, room = -1, ""
+        hears = FEED_NOTHING
+        if isinstance(sink, Room):
+            room, hears = f"room {sink.name}", FEED_MIX
+        elif decode:
+            room = f"of {min(record.name, other.name) if other else record.name}"
+            hears = FEED_MIX if isinstance(sink, Echo | Bridge) else FEED_NOTHING
+        elif isinstance(sink, Echo):
+            target = leg
+        elif other is not None:
+            target = other.leg
+        playing = legs.play_end[leg] > 0
+        if playing:
+            hears = FEED_PLAY
+        listener = record if isinstance(sink, Echo) else other
+        if target >= 0 and listener is not None and legs.play_end[listener.leg] > 0:
+            target = -1  # it hears a source now
+        self._enter(leg, room)
+        legs.echo[leg] = isinstance(sink, Echo) and bool(room)
+        legs.feed[leg] = hears
+        if target >= 0 and legs.target[leg] != target:
+            legs.relay_source[target] = -1
+        legs.target[leg] = target
+        wanted = bool(room)
+        if wanted and not legs.ring_wanted[leg]:
+            self._engine.ring.restart(np.array([leg], np.int32))
+        legs.ring_wanted[leg] = wanted
+        self._engine.changed()
+
+    def _enter(self, leg: int, room: str) -> None:
+        """Be in a room, by name; empty: in none."""
+        legs = self._engine.legs
+        number = self.rooms.get(room, -1) if room else -1
+        if room and number < 0:
+            number = self._free.pop()
+            self.rooms[room] = number
+            self._phase[number] = emptiest(self._engine.legs)
+            self._members[number] = 0
+        before = int(legs.room[leg])
+        if before == number:
+            return
+        if number >= 0:
+            legs.phase[leg] = self._phase[number]
+            self._members[number] += 1
+        legs.room[leg] = number
+        if before >= 0:
+            self._members[before] -= 1
+            if not self._members[before]:
+                self._close(before)
+
+    def _close(self, number: int) -> None:
+        del self._phase[number], self._members[number]
+        name = next(name for name, room in self.rooms.items() if room == number)
+        del self.rooms[name]
+        self._free.append(number)
+        self._engine.room_plays.pop(number, None)
+        recording = self._engine.room_recordings.pop(number, None)
+        if recording is not None:
+            recording.close()
+
+    def leave(self, record: LegRecord) -> None:
+        """The leg ends: who was bridged with it hears nothing from now on."""
+        legs = self._engine.legs
+        self._enter(record.leg, "")
+        legs.target[legs.target == record.leg] = -1
+        self._engine.changed()
