@@ -1,0 +1,134 @@
+"""Our media processor alone in a process: ticks, and jobs over one socket. ``python -m loadtest.bench.engine FD HOST``.
+
+Runs until the other end of the socket FD (AF_UNIX SOCK_SEQPACKET) is closed. A job is msgpack [operation, request], its answer
+msgpack [error or empty, response]. The operation ``stages`` with a request of seconds measures what each part of a tick takes.
+"""
+
+import cProfile
+import pstats
+import select
+import socket
+import sys
+import time
+
+import msgspec
+
+from loadtest.bench.unit import udp
+from media.config import MediaConfiguration
+from media.control import TICK_SECONDS, MediaError, MediaProcessor
+
+MESSAGE_BYTES_MAX = 1 << 17
+RTP_PORT = 10000
+PORT_FIRST, PORT_LAST = 10002, 64000
+LEGS_MAX = 20000
+TICKS_BEHIND_MAX = 20
+"""Later than that, ticks are skipped."""
+FUNCTIONS_MAX = 60
+
+
+class Stage(msgspec.Struct, frozen=True, array_like=True):
+    """One function of the engine in a profile."""
+
+    where: str
+    """``file:function``."""
+    calls: int
+    own_seconds: float
+    total_seconds: float
+
+
+class Ticks(msgspec.Struct, frozen=True):
+    """How the ticks went while they were measured."""
+
+    ticks: int
+    seconds: float
+    skipped: int
+    worst_ms: float
+    """Longest tick."""
+    late_ms: float
+    """Latest start of a tick after its time."""
+    stages: list[Stage]
+
+
+class Engine:
+    """The loop: a tick every `TICK_SECONDS`, jobs in between."""
+
+    def __init__(self, control: socket.socket, host: str) -> None:
+        self._control = control
+        self._sockets = [udp(host, RTP_PORT), udp(host, RTP_PORT + 1)]
+        configuration = MediaConfiguration(
+            host=host, rtp_port_first=PORT_FIRST, rtp_port_last=PORT_LAST, legs_max=LEGS_MAX, rtp_timeout_seconds=3600
+        )
+        self._processor = MediaProcessor(
+            configuration, {"rtp": self._sockets[0].fileno(), "rtcp": self._sockets[1].fileno()}, time.monotonic()
+        )
+        self._profile: cProfile.Profile | None = None
+        self._began = self._until = 0.0
+        self._ticks = self._skipped = 0
+        self._worst = self._late = 0.0
+
+    def run(self) -> None:
+        control, processor = self._control, self._processor
+        due = time.monotonic()
+        while True:
+            now = time.monotonic()
+            ready = select.select([control], [], [], max(0.0, due - now))[0]
+            if ready and not self._job():
+                return
+            now = time.monotonic()
+            if now < due:
+                continue
+            self._late = max(self._late, now - due)
+            if self._profile is not None:
+                self._profile.enable()
+            processor.tick(now)
+            if self._profile is not None:
+                self._profile.disable()
+            processor.events()
+            after = time.monotonic()
+            self._worst = max(self._worst, after - now)
+            self._ticks += 1
+            due += TICK_SECONDS
+            if after - due > TICKS_BEHIND_MAX * TICK_SECONDS:
+                behind = int((after - due) / TICK_SECONDS)
+                self._skipped += behind
+                due += behind * TICK_SECONDS
+
+    def _job(self) -> bool:
+        data = self._control.recv(MESSAGE_BYTES_MAX)
+        if not data:
+            return False
+        operation, body = msgspec.msgpack.decode(data, type=tuple[str, bytes])
+        now = time.monotonic()
+        try:
+            answer = ("", self._stages(body) if operation == "stages" else self._processor.handle(operation, body, "bench", now))
+        except MediaError as error:
+            answer = (str(error), b"")
+        self._control.send(msgspec.msgpack.encode(answer))
+        return True
+
+    def _stages(self, body: bytes) -> bytes:
+        """``b"profile"``: begin, with a profiler; ``b"watch"``: begin without; else end, and say."""
+        now = time.monotonic()
+        said = Ticks(self._ticks, now - self._began, self._skipped, self._worst * 1e3, self._late * 1e3, self._functions())
+        self._profile = cProfile.Profile() if body == b"profile" else None
+        self._began, self._ticks, self._skipped, self._worst, self._late = now, 0, 0, 0.0, 0.0
+        return msgspec.msgpack.encode(said)
+
+    def _functions(self) -> list[Stage]:
+        if self._profile is None:
+            return []
+        found = []
+        rows: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = pstats.Stats(self._profile).stats  # type: ignore[attr-defined]
+        for (file, _, name), (_, calls, own, total, _) in rows.items():
+            found.append(Stage(f"{'/'.join(file.rsplit('/', 2)[-2:])}:{name}", calls, own, total))
+        return sorted(found, key=lambda stage: -stage.total_seconds)[:FUNCTIONS_MAX]
+
+
+def main(arguments: list[str]) -> int:
+    descriptor, host = arguments
+    Engine(socket.socket(fileno=int(descriptor)), host).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

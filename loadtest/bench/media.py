@@ -1,0 +1,145 @@
+"""Media: CPU per packet of relaying, transcoding and mixing, beside rtpengine's and Janus's.
+
+Rules:
+- Both sides of a call send. The cost is CPU time divided by the packets that came out.
+- One-port load: all first sides from one port, all second sides from another. Port-per-leg load: each leg its own port.
+- A contender is started for each round anew, set up the same way as the other, and loaded for the same seconds.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from loadtest.bench.figure import Figure, Round
+from loadtest.bench.janus import Janus
+from loadtest.bench.our_engine import OurEngine
+from loadtest.bench.process import NotRunnableError
+from loadtest.bench.rtp import NOTHING, SILENCE, SPEECH, Load, Stream, ports
+from loadtest.bench.rtpengine import Rtpengine
+from loadtest.bench.turns import say, say_round, take
+
+UNIT = "us/packet"
+RELAY_CALLS, TRANSCODE_CALLS = 200, 100
+ROOMS, ROOM_SIZE = 20, 10
+LARGE_ROOM, TALKERS = 1000, 5
+
+
+class Processor(Protocol):
+    """A running media contender."""
+
+    def roots(self) -> list[int]: ...
+
+    def stop(self) -> None: ...
+
+
+Maker = Callable[[], tuple[Processor, list[Stream]]]
+"""Starts a contender and sets it up; the streams that load it."""
+
+
+def run_case(case: str, contenders: Sequence[tuple[str, str, Maker]], seconds: float, rounds: int) -> list[Figure]:
+    """``contenders``: name, role, maker."""
+    load = Load()
+    absent: set[str] = set()
+
+    def turn(contender: tuple[str, str, Maker]) -> Round:
+        name, _, maker = contender
+        if name in absent:
+            return Round(0.0, ("cannot run",))
+        try:
+            processor, streams = maker()
+            try:
+                ours = processor if isinstance(processor, OurEngine) else None
+                if ours:
+                    ours.watch()
+                round_ = load.run(streams, processor.roots(), len(streams), seconds)
+                if ours:
+                    ticks = ours.watch()
+                    round_.details.update({"worst ms": ticks.worst_ms, "late ms": ticks.late_ms, "skipped": float(ticks.skipped)})
+            finally:
+                processor.stop()
+        except NotRunnableError as error:
+            say(f"  {case}: {name}: {error}")
+            absent.add(name)
+            return Round(0.0, ("cannot run",))
+        say_round(name, case, round_, UNIT)
+        return round_
+
+    try:
+        played = take(contenders, turn, rounds)
+    finally:
+        load.close()
+    return [Figure(case, name, UNIT, turns, role=role) for (name, role, _), turns in zip(contenders, played, strict=True)]
+
+
+def _pairs(calls: int, one: bool) -> list[int]:
+    """Ports of the sides of calls, in turn. With one port for all, the two sides still differ."""
+    return [4000, 4002] * calls if one else ports(2 * calls, one=False)
+
+
+def _calls(calls: int, codec: str, one: bool) -> list[tuple[str, str, Maker]]:
+    def rtpengine() -> tuple[Processor, list[Stream]]:
+        processor = Rtpengine()
+        return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec))
+
+    def ours() -> tuple[Processor, list[Stream]]:
+        processor = OurEngine()
+        return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec))
+
+    return [("rtpengine", "peer", rtpengine), ("hotswitch", "ours", ours)]
+
+
+def _set_up(processor: Processor, setting: Callable[[], list[Stream]]) -> list[Stream]:
+    try:
+        return setting()
+    except BaseException:
+        processor.stop()
+        raise
+
+
+def members(rooms: int, size: int, talkers: int, one: bool, others: int = SILENCE) -> list[list[tuple[int, int]]]:
+    """Rooms of (local port, what it sends): the first ``talkers`` of each speak."""
+    local = iter(ports(rooms * size, one))
+    return [[(next(local), SPEECH if place < talkers else others) for place in range(size)] for _ in range(rooms)]
+
+
+def _rooms(rooms: list[list[tuple[int, int]]]) -> list[tuple[str, str, Maker]]:
+    def janus() -> tuple[Processor, list[Stream]]:
+        processor = Janus(rooms)
+        return processor, processor.streams
+
+    def ours() -> tuple[Processor, list[Stream]]:
+        processor = OurEngine()
+        return processor, _set_up(processor, lambda: processor.rooms(rooms))
+
+    return [("janus", "peer", janus), ("hotswitch", "ours", ours)]
+
+
+def relay(rounds: int, quick: bool) -> list[Figure]:
+    """PCMU to PCMU."""
+    figures = []
+    for one in (True, False):
+        case = f"relay, {RELAY_CALLS} calls, {'one port' if one else 'port per leg'}"
+        figures += run_case(case, _calls(RELAY_CALLS, "pcmu", one), 3 if quick else 6, rounds)
+    return figures
+
+
+def transcode(rounds: int, quick: bool) -> list[Figure]:
+    """PCMU to PCMA and back."""
+    figures = []
+    for one in (True, False):
+        case = f"PCMU-PCMA, {TRANSCODE_CALLS} calls, {'one port' if one else 'port per leg'}"
+        figures += run_case(case, _calls(TRANSCODE_CALLS, "pcma", one), 3 if quick else 6, rounds)
+    return figures
+
+
+def rooms(rounds: int, quick: bool) -> list[Figure]:
+    """Rooms of 10 where all talk, and one of 1000 with 5 talkers (the others send silence, or nothing)."""
+    seconds = 3 if quick else 6
+    figures = []
+    for one in (True, False):
+        where = "one port" if one else "port per leg"
+        small = members(ROOMS, ROOM_SIZE, ROOM_SIZE, one)
+        figures += run_case(f"{ROOMS} rooms of {ROOM_SIZE}, {where}", _rooms(small), seconds, rounds)
+    for others, what in ((SILENCE, "others send silence"), (NOTHING, "others send nothing")):
+        large = members(1, LARGE_ROOM, TALKERS, False, others)
+        figures += run_case(f"room of {LARGE_ROOM}, {TALKERS} talk, {what}", _rooms(large), seconds, rounds)
+    return figures

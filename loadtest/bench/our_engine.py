@@ -1,0 +1,90 @@
+"""Our media processor as a contender: calls and rooms made by the jobs that a call router sends."""
+
+import socket
+import sys
+
+import msgspec
+
+from loadtest.bench import address
+from loadtest.bench.engine import MESSAGE_BYTES_MAX, Ticks
+from loadtest.bench.process import NotRunnableError, Process
+from loadtest.bench.rtp import Stream, media_port, sdp
+from media import control
+
+ANSWER_SECONDS_MAX = 10.0
+CALL = "bench"
+
+
+class OurEngine:
+    """`loadtest.bench.engine`, running."""
+
+    name = "hotswitch"
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(ANSWER_SECONDS_MAX)
+        with theirs:
+            command = [sys.executable, "-m", "loadtest.bench.engine", str(theirs.fileno()), address.OURS]
+            self.process = Process(command, pass_fds=[theirs.fileno()])
+        self._legs = 0
+        try:
+            self.watch()
+        except NotRunnableError:
+            self.stop()
+            raise
+
+    def ask(self, operation: str, request: msgspec.Struct | bytes) -> bytes:
+        """One job.
+
+        Raises:
+            NotRunnableError: it failed, or the engine is gone.
+        """
+        body = request if isinstance(request, bytes) else msgspec.msgpack.encode(request)
+        try:
+            self._control.send(msgspec.msgpack.encode((operation, body)))
+            error, answer = msgspec.msgpack.decode(self._control.recv(MESSAGE_BYTES_MAX), type=tuple[str, bytes])
+        except (OSError, msgspec.DecodeError) as fault:
+            raise NotRunnableError(f"the engine: {fault}\n{self.process.said()}") from fault
+        if error:
+            raise NotRunnableError(f"the engine: {operation}: {error}")
+        return answer
+
+    def leg(self, port: int, codec: str, sends: int = 1) -> tuple[str, Stream]:
+        """A leg whose peer is a port of the load, and the stream that goes to it."""
+        self._legs += 1
+        name = f"l{self._legs}"
+        answer = self.ask("offer", control.Offer(leg=name, call=CALL, sdp=sdp(port, codec).encode()))
+        ours = media_port(msgspec.msgpack.decode(answer, type=control.Answer).sdp)
+        return name, Stream(port, address.OURS, ours, sends=sends, codec=codec)
+
+    def calls(self, ports: list[int], codec: str) -> list[Stream]:
+        """Calls between consecutive ports, PCMU on the first side and ``codec`` on the other."""
+        streams = []
+        for first, second in zip(ports[::2], ports[1::2], strict=True):
+            one, towards_one = self.leg(first, "pcmu")
+            other, towards_other = self.leg(second, codec)
+            self.ask("connect", control.Connect(leg=one, to=control.Bridge(leg=other)))
+            streams += [towards_one, towards_other]
+        return streams
+
+    def rooms(self, rooms: list[list[tuple[int, int]]]) -> list[Stream]:
+        """Rooms of PCMU legs: (local port, what it sends) of each."""
+        streams = []
+        for number, members in enumerate(rooms):
+            for port, sends in members:
+                name, stream = self.leg(port, "pcmu", sends)
+                self.ask("connect", control.Connect(leg=name, to=control.Room(name=f"room{number}")))
+                streams.append(stream)
+        return streams
+
+    def watch(self, profile: bool = False) -> Ticks:
+        """How ticks went since the last call; begins anew, with a profiler if asked for."""
+        return msgspec.msgpack.decode(self.ask("stages", b"profile" if profile else b"watch"), type=Ticks)
+
+    def roots(self) -> list[int]:
+        return [self.process.pid]
+
+    def stop(self) -> None:
+        self._control.close()
+        self.process.wait(2.0)
+        self.process.stop()
