@@ -50,7 +50,7 @@ def found(draft: Draft, founding: Founding, built: list[Built], now: float, swap
         for name, password in founding.passwords.items():
             draft.put(user(name, password, cluster.realm))
         for index, (pattern, action) in enumerate(founding.routes, 1):
-            draft.put(Route(id=f"{index * 10:04}", pattern=pattern, action=action))
+            draft.put(Route(id=f"{index * 10:05}", pattern=pattern, action=action))
         for name, members in founding.queues.items():
             draft.put(Queue(id=name, members=members))
     draft.put(msgspec.structs.replace(cluster, public_host=founding.public_host, public_port=founding.public_port))

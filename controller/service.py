@@ -179,6 +179,11 @@ class Service:
             self.close()
 
     @property
+    def serving(self) -> bool:
+        """Whether the API answers."""
+        return self._server is not None and self._server.started
+
+    @property
     def stopping(self) -> bool:
         """Whether the process ends."""
         return self._stop.is_set()
@@ -192,6 +197,8 @@ class Service:
     async def _serve(self, api: socket.socket, application: Callable[["Service"], Any]) -> None:
         server = self._server = await asyncio.to_thread(_make_server, application, self)
         if not self.stopping:
+            for event in self._listeners:
+                event.set()
             await server.serve(sockets=[api])
 
     async def _tick(self) -> None:

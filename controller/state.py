@@ -216,7 +216,7 @@ class User(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Route(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the dial plan; lines are tried in order of their ids (``0010``, ``0020``, ...)."""
+    """One line of the dial plan; lines are tried in order of their ids (``00010``, ``00020``, ...)."""
 
     table: ClassVar[str] = "route"
 

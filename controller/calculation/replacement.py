@@ -3,7 +3,7 @@
 | phase | what goes on | ends when | at the latest |
 | --- | --- | --- | --- |
 | queued | waits for the replacement before it | that one is done | - |
-| prepare | new software comes, its units run beside the old ones without traffic; what others need starts elsewhere | all are healthy | revert: 120 s |
+| prepare | new units start beside the old ones, without traffic; what others need starts elsewhere | all are healthy | revert: 120 s |
 | aside | no new work for the old units; the public address moves | all who send work have applied it | revert: 15 s |
 | drain | old units finish what they carry | they are gone | they are ended when their grace is over |
 | take-over | new units take traffic | all who send work have applied it | revert: 30 s |

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from agent.wire.archive import bytecode_tag
-from agent.wire.bundle import CHUNK_BYTES, BundleWriter, BundleError, Package, pack
+from agent.wire.bundle import CHUNK_BYTES, BundleError, BundleWriter, Package, pack
 from agent.wire.files import write_private
 from agent.wire.keys import Identity
 from controller.calculation.catalogue import PLATFORMS

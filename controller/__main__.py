@@ -1,0 +1,5 @@
+"""``python -m controller`` is ``hotswitch``."""
+
+from controller.cli import main
+
+main()

@@ -1,0 +1,191 @@
+"""Desired state of a cluster as one document: what `hotswitch plan` and `apply` read, and what the API takes and gives.
+
+Rules:
+- A section that is not there is left alone; one that is there is the whole of its kind: what it does not name is removed.
+- Unknown fields are refused, with their path.
+- A pool whose platform differs is switched machine by machine, like `hotswitch switch`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from controller.calculation.catalogue import PLATFORMS
+from controller.calculation.replacement import InstructionError
+from controller.enrolment import audit
+from controller.founding import user
+from controller.instructions import NAME_CHARACTERS_MAX, machines_of, replace
+from controller.state import Pool, Queue, Route, User
+from controller.tables import Draft
+
+ENTRIES_MAX = 10_000
+"""Users, routes and queues in one document, each."""
+
+
+class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Settings of the cluster itself."""
+
+    guest_targets: list[str] | None = None
+    """User parts that anybody may call without credentials."""
+    drain_seconds: float | None = None
+    """Grace for calls when services leave."""
+
+
+class DesiredPool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Machines that provide the same platform."""
+
+    name: str
+    platform: str
+
+
+class DesiredUser(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A subscriber; without a password the one that it has stays."""
+
+    name: str
+    password: str | None = None
+
+
+class DesiredQueue(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A call queue."""
+
+    name: str
+    """User part that callers dial."""
+    members: list[str]
+    strategy: Literal["longest-idle"] = "longest-idle"
+    ring_seconds: float = 20.0
+
+
+class DesiredRoute(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One line of the dial plan."""
+
+    pattern: str
+    """Digits, ``X`` for any digit."""
+    action: Literal["user", "conference", "queue", "echo", "music"]
+    target: str = ""
+
+
+class Desired(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The document."""
+
+    cluster: DesiredCluster | None = None
+    pools: list[DesiredPool] | None = None
+    users: list[DesiredUser] | None = None
+    queues: list[DesiredQueue] | None = None
+    routes: list[DesiredRoute] | None = None
+
+
+def current(draft: Draft) -> Desired:
+    """The document that describes the cluster as it is wanted now, without passwords."""
+    cluster = draft.cluster
+    return Desired(
+        cluster=DesiredCluster(guest_targets=cluster.guest_targets, drain_seconds=cluster.drain_seconds),
+        pools=[DesiredPool(name=id, platform=pool.platform) for id, pool in sorted(draft.all(Pool).items())],
+        users=[DesiredUser(name=id) for id in sorted(draft.all(User))],
+        queues=[
+            DesiredQueue(name=id, members=queue.members, ring_seconds=queue.ring_seconds) for id, queue in sorted(draft.all(Queue).items())
+        ],
+        routes=[
+            DesiredRoute(pattern=route.pattern, action=route.action, target=route.target)  # type: ignore[arg-type]
+            for _, route in sorted(draft.all(Route).items())
+        ],
+    )
+
+
+def apply(draft: Draft, desired: Desired, now: float, *, actor: str, force: bool = False) -> Desired:
+    """Bring the state in line with a document; the differences are the draft's writes.
+
+    Raises:
+        InstructionError: ``invalid`` with the path, or as `controller.instructions.replace`.
+    """
+    _check(draft, desired)
+    if desired.cluster is not None:
+        cluster = draft.cluster
+        if desired.cluster.guest_targets is not None:
+            cluster = msgspec.structs.replace(cluster, guest_targets=desired.cluster.guest_targets)
+        if desired.cluster.drain_seconds is not None:
+            cluster = msgspec.structs.replace(cluster, drain_seconds=desired.cluster.drain_seconds)
+        draft.put(cluster)
+    if desired.users is not None:
+        for id in set(draft.all(User)) - {wanted.name for wanted in desired.users}:
+            draft.delete(User, id)
+        for wanted in desired.users:
+            if wanted.password is not None:
+                draft.put(user(wanted.name, wanted.password, draft.cluster.realm))
+    if desired.queues is not None:
+        for id in set(draft.all(Queue)) - {queue.name for queue in desired.queues}:
+            draft.delete(Queue, id)
+        for queue in desired.queues:
+            draft.put(Queue(id=queue.name, members=queue.members, strategy=queue.strategy, ring_seconds=queue.ring_seconds))
+    if desired.routes is not None:
+        wanted_routes = {
+            f"{index * 10:05}": Route(id=f"{index * 10:05}", pattern=route.pattern, action=route.action, target=route.target)
+            for index, route in enumerate(desired.routes, 1)
+        }
+        for id in set(draft.all(Route)) - set(wanted_routes):
+            draft.delete(Route, id)
+        for record in wanted_routes.values():
+            draft.put(record)
+    if desired.pools is not None:
+        _pools(draft, desired.pools, now, actor, force)
+    if draft.writes():
+        audit(draft, now, actor, "apply", "", ", ".join(name for name in desired.__struct_fields__ if getattr(desired, name) is not None))
+    return current(draft)
+
+
+def _pools(draft: Draft, pools: list[DesiredPool], now: float, actor: str, force: bool) -> None:
+    for wanted in pools:
+        name = wanted.name
+        pool = draft.get(Pool, name)
+        if pool is None:
+            draft.put(Pool(id=name, platform=wanted.platform))
+        elif pool.platform != wanted.platform:
+            replace(draft, machines_of(draft, name), wanted.platform, now, actor=actor, force=force, group=f"pool/{name}")
+            draft.put(Pool(id=name, platform=wanted.platform))
+    for name in set(draft.all(Pool)) - {wanted.name for wanted in pools}:
+        if machines_of(draft, name):
+            raise InstructionError("in-use", f"pools: {name} has machines and cannot be left out")
+        draft.delete(Pool, name)
+
+
+def _check(draft: Draft, desired: Desired) -> None:
+    """What types do not tell.
+
+    Raises:
+        InstructionError: ``invalid``, beginning with the path.
+    """
+    for section in ("users", "queues", "routes", "pools"):
+        entries = getattr(desired, section) or ()
+        if len(entries) > ENTRIES_MAX:
+            raise InstructionError("invalid", f"{section}: at most {ENTRIES_MAX} entries")
+        if section != "routes":
+            _check_names(section, [entry.name for entry in entries])
+    for index, pool in enumerate(desired.pools or ()):
+        if pool.platform not in PLATFORMS:
+            known = ", ".join(sorted(PLATFORMS))
+            raise InstructionError("invalid", f"pools[{index}].platform: there is no software for {pool.platform!r}, there is {known}")
+    users = set(draft.all(User)) if desired.users is None else {wanted.name for wanted in desired.users}
+    for index, wanted in enumerate(desired.users or ()):
+        if wanted.password is None and draft.get(User, wanted.name) is None:
+            raise InstructionError("invalid", f"users[{index}].password: the new user {wanted.name!r} needs one")
+    for index, queue in enumerate(desired.queues or ()):
+        for member in queue.members:
+            if member not in users:
+                raise InstructionError("invalid", f"queues[{index}].members: there is no user {member!r}")
+        if not 1.0 <= queue.ring_seconds <= 600.0:
+            raise InstructionError("invalid", f"queues[{index}].ring_seconds: 1 to 600")
+    for index, route in enumerate(desired.routes or ()):
+        if not route.pattern or not all(character.isdigit() or character in "X*#+" for character in route.pattern):
+            raise InstructionError("invalid", f"routes[{index}].pattern: digits and X, got {route.pattern!r}")
+    grace = None if desired.cluster is None else desired.cluster.drain_seconds
+    if grace is not None and not 0 <= grace <= 86400:
+        raise InstructionError("invalid", "cluster.drain_seconds: 0 to 86400")
+
+
+def _check_names(section: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if not 0 < len(name) <= NAME_CHARACTERS_MAX or not all(character.isalnum() or character in "-_.+" for character in name):
+            raise InstructionError("invalid", f"{section}[{index}].name: 1 to {NAME_CHARACTERS_MAX} letters, digits, '-', '_', '.' or '+'")
+        if name in seen:
+            raise InstructionError("invalid", f"{section}[{index}].name: {name!r} is there twice")
+        seen.add(name)
