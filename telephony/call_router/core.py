@@ -1,0 +1,151 @@
+"""The call router without a socket: a SIP endpoint, jobs, and the behaviour of its platform.
+
+Rules:
+- Requests are taken from the proxies that the configuration lists; from elsewhere they are ignored, so that a proxy which
+  is not listed yet finds another router, or this one a moment later. Responses find their transaction or nothing.
+- Draining: new requests get 503 with Retry-After; what exists goes on. `GRACE_SECONDS` before the deadline it is ended
+  with its cause.
+- Host, port and platform stay as the first configuration gave them.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+
+from telephony.call_router.desk import Behaviour, Desk, Result
+from telephony.config import CallRouterConfiguration, Configuration
+from telephony.core import Job
+from telephony.effects import Effect, Reply, Send
+from telephony.jobs.protocol import BAD_REQUEST
+from telephony.sip.endpoint import Endpoint
+from telephony.sip.events import InviteReceived, RequestReceived
+from telephony.sip.flow import Flow
+
+GRACE_SECONDS = 1.0
+RETRY_AFTER_SECONDS = 5
+ROUNDS_MAX = 64
+"""Rounds of events that bring further events, in one turn."""
+_LATER = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
+
+
+class CallRouter:
+    """One call router."""
+
+    def __init__(self) -> None:
+        self._desk: Desk | None = None
+        self._behaviour: Behaviour | None = None
+        self._trusted: frozenset[tuple[str, int]] = frozenset()
+        self._ends_at: float | None = None
+        self.ignored = 0
+        """Requests from addresses that are not proxies of ours."""
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        if not isinstance(configuration, CallRouterConfiguration):
+            raise ValueError(f"a call router's configuration is wanted, not a {type(configuration).__name__}")
+        host = f"[{configuration.host}]" if ipaddress.ip_address(configuration.host).version == 6 else configuration.host
+        desk = self._desk
+        if desk is None:
+            desk = Desk(Endpoint(f"{host}:{configuration.port}"), configuration)
+            self._behaviour = _behaviour(configuration.platform, desk)
+            self._desk = desk
+        before = desk.configuration
+        if (before.platform, before.host, before.port) != (configuration.platform, configuration.host, configuration.port):
+            raise ValueError("platform and address of a call router cannot change while it runs")
+        desk.configuration = configuration
+        self._trusted = frozenset((proxy.host, proxy.port) for proxy in configuration.proxies)
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        desk = self._desk
+        assert desk is not None
+        if data[:4] != b"SIP/" and (flow.host, flow.port) not in self._trusted:
+            self.ignored += 1
+            return
+        desk.endpoint.receive(data, flow, now)
+        self._pump(now)
+
+    def closed(self, flow: Flow, now: float) -> None:
+        if self._desk is not None:
+            self._desk.endpoint.closed(flow, now)
+            self._pump(now)
+
+    def job(self, job: Job, now: float) -> None:
+        assert self._desk is not None
+        self._desk.effects.append(Reply(job.number, BAD_REQUEST, b"a call router does no jobs"))
+
+    def reply(self, ask: int, status: str, body: bytes, worker: str, now: float) -> None:
+        assert self._desk is not None
+        self._desk.answered(ask, Result(status, body, worker), now)
+        self._pump(now)
+
+    def event(self, sender: str, operation: str, body: bytes, now: float) -> None:
+        assert self._behaviour is not None
+        self._behaviour.told(sender, operation, body, now)
+        self._pump(now)
+
+    def drain(self, deadline: float, now: float) -> None:
+        if self._desk is not None:
+            self._desk.draining = True
+            self._ends_at = max(now, deadline - GRACE_SECONDS)
+
+    def undrain(self, now: float) -> None:
+        if self._desk is not None:
+            self._desk.draining = False
+            self._ends_at = None
+
+    def ready(self) -> bool:
+        return self._desk is not None
+
+    def remaining(self) -> int:
+        return 0 if self._behaviour is None else self._behaviour.remaining()
+
+    def timeout(self, now: float) -> None:
+        if self._desk is None or self._behaviour is None:
+            return
+        self._desk.endpoint.timeout(now)
+        if self._ends_at is not None and now >= self._ends_at:
+            self._ends_at = None
+            self._behaviour.end_all(now)
+        self._pump(now)
+
+    def deadline(self) -> float | None:
+        if self._desk is None:
+            return None
+        deadline = self._desk.endpoint.deadline()
+        if self._ends_at is not None and (deadline is None or self._ends_at < deadline):
+            return self._ends_at
+        return deadline
+
+    def take(self) -> Sequence[Effect]:
+        if self._desk is None:
+            return ()
+        effects, self._desk.effects = self._desk.effects, []
+        return effects
+
+    def _pump(self, now: float) -> None:
+        """Hand what the endpoint says to the behaviour, until neither has anything to say."""
+        desk, behaviour = self._desk, self._behaviour
+        assert desk is not None and behaviour is not None
+        for _ in range(ROUNDS_MAX):
+            taken = desk.endpoint.take()
+            if not taken:
+                return
+            for one in taken:
+                if isinstance(one, Send):
+                    desk.effects.append(one)
+                elif desk.draining and isinstance(one, InviteReceived):
+                    one.session.reject(503, "Service Moves", now=now, headers=_LATER)
+                elif desk.draining and isinstance(one, RequestReceived):
+                    one.request.respond(503, "Service Moves", now=now, headers=_LATER)
+                else:
+                    behaviour.sip(one, now)
+
+
+def _behaviour(platform: str, desk: Desk) -> Behaviour:
+    if platform == "voice":
+        from telephony.voice.calls import Calls
+
+        return Calls(desk)
+    if platform == "messaging":
+        from telephony.messaging.delivery import Deliveries
+
+        return Deliveries(desk)
+    raise ValueError(f"no such platform: {platform!r}; expected voice or messaging")

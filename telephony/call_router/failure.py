@@ -1,0 +1,36 @@
+"""What goes wrong elsewhere, as a SIP status and words for a Reason header."""
+
+_ROUTING = {"not-found": 404, "not-registered": 480, "loop": 482, "refused": 403}
+_MEDIA = {"not-acceptable": 488, "bad-sdp": 400, "full": 503, "no-source": 404}
+_QUEUE = {"not-found": 404, "full": 486}
+
+
+def of_job(kind: str, status: str) -> int:
+    """SIP status for a job that failed; 503 where the service could not be reached, 500 for what is not foreseen."""
+    table = {"routing": _ROUTING, "media_processor": _MEDIA, "call_queue": _QUEUE}.get(kind, {})
+    if status in table:
+        return table[status]
+    return 503 if status in ("timeout", "unavailable", "retry") else 500
+
+
+def of_peer(status: int) -> int:
+    """Status for the caller, given the one that a callee's side answered with.
+
+    What concerns only our own request to it (redirection, challenges, syntax, routes) is not passed on as it came.
+    """
+    if 300 <= status < 400 or status in (401, 407):
+        return 480
+    if status in (400, 405, 416, 420, 421, 423, 481, 482, 483, 485, 493, 494):
+        return 502
+    return status
+
+
+def better(one: int, other: int) -> int:
+    """The better one to hand back, of two failures of a fork (RFC 3261 section 16.7 step 6): a 6xx, else the lowest class,
+    and within the 4xx one that tells the caller more."""
+    if one >= 600 or other >= 600:
+        return max(one, other)
+    if one // 100 != other // 100:
+        return min(one, other)
+    telling = {486: 0, 488: 1, 415: 1, 404: 2}
+    return one if telling.get(one, 3) <= telling.get(other, 3) else other

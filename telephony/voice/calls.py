@@ -1,0 +1,139 @@
+"""What a call router of the voice platform does with SIP events and with what dependents tell it.
+
+Rules:
+- A session's ``context`` is (call, fork): no search for the call that an event belongs to.
+- What is told about a call that is unknown is answered so that the other side need not wait: a leg is released, an
+  offer of a queue is refused.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from media.control import Dtmf, Release, RtpTimeout
+from telephony.call_router.desk import Desk
+from telephony.jobs.media import LegEnding
+from telephony.jobs.queue import Offered, Outcome, Withdrawn
+from telephony.sip.events import (
+    Acknowledged,
+    Answered,
+    Cancelled,
+    Ended,
+    Event,
+    InfoReceived,
+    InviteReceived,
+    Progressed,
+    ReinviteReceived,
+    Rejected,
+    RequestReceived,
+    SessionRequestReceived,
+)
+from telephony.voice.call import Call
+from telephony.voice.legs import KIND
+from telephony.voice.marks import Marks
+from telephony.voice.rooms import Rooms
+
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+_decode_dtmf = msgspec.msgpack.Decoder(Dtmf).decode
+_decode_silence = msgspec.msgpack.Decoder(RtpTimeout).decode
+_decode_ending = msgspec.msgpack.Decoder(LegEnding).decode
+_decode_offered = msgspec.msgpack.Decoder(Offered).decode
+_decode_withdrawn = msgspec.msgpack.Decoder(Withdrawn).decode
+
+
+class Calls:
+    """All calls of one router."""
+
+    def __init__(self, desk: Desk) -> None:
+        desk.endpoint.allow = ALLOW
+        self.desk = desk
+        self.marks = Marks(desk)
+        self.rooms = Rooms(desk)
+        self._calls: dict[str, Call] = {}
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            InviteReceived: self._invite,
+            Progressed: lambda event, now: self._happen(event, "rang", now, event.status, event.message),
+            Answered: lambda event, now: self._happen(event, "answered", now, event.message),
+            Rejected: lambda event, now: self._happen(event, "rejected", now, event.status),
+            Acknowledged: lambda event, now: self._happen(event, "acknowledged", now, event.message),
+            Cancelled: lambda event, now: self._happen(event, "cancelled", now),
+            Ended: lambda event, now: self._happen(event, "ended", now, event.reason),
+            ReinviteReceived: lambda event, now: self._happen(event, "reinvited", now, event.message),
+            InfoReceived: lambda event, now: self._happen(event, "info", now, event.message),
+            SessionRequestReceived: self._request,
+            RequestReceived: self._request,
+        }
+
+    def sip(self, event: Event, now: float) -> None:
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event, now)
+
+    def told(self, sender: str, operation: str, body: bytes, now: float) -> None:
+        try:
+            if operation == "offered":
+                self._offered(sender, _decode_offered(body), now)
+            elif operation == "withdrawn":
+                withdrawn = _decode_withdrawn(body)
+                if (call := self._calls.get(withdrawn.call)) is not None:
+                    call.happen("withdrawn", now, withdrawn.offer)
+            elif operation == "rtp-timeout":
+                self._silence(sender, _decode_silence(body), now)
+            elif operation == "leg-ending":
+                ending = _decode_ending(body)
+                if (call := self._calls.get(ending.call)) is not None:
+                    call.happen("leg-ending", now, ending.leg)
+            elif operation == "dtmf":
+                dtmf = _decode_dtmf(body)
+                self.desk.notify({"event": "dtmf", "call": dtmf.call, "leg": dtmf.leg, "digit": dtmf.digit})
+        except msgspec.DecodeError:
+            return  # of another version: nothing that we could act on
+
+    def end_all(self, now: float) -> None:
+        for call in list(self._calls.values()):
+            call.happen("drained", now)
+
+    def remaining(self) -> int:
+        return len(self._calls)
+
+    def forget(self, call: Call) -> None:
+        """The call's record is written."""
+        self._calls.pop(call.id, None)
+
+    def _invite(self, event: InviteReceived, now: float) -> None:
+        call = Call(self, event.session, now)
+        self._calls[call.id] = call
+        event.session.context = (call, None)
+        call.start(now)
+
+    def _happen(self, event: Any, name: str, now: float, *details: object) -> None:
+        context = event.session.context
+        if context is None:
+            return
+        call, fork = context
+        if fork is None:
+            call.happen(f"caller-{name}", now, *details)
+        else:
+            call.happen(f"callee-{name}", now, fork, *details)
+
+    def _request(self, event: SessionRequestReceived | RequestReceived, now: float) -> None:
+        if event.message.method == "OPTIONS":
+            event.request.respond(200, now=now, headers=(("Allow", ALLOW), ("Accept", "application/sdp")))
+        else:
+            event.request.respond(405, now=now, headers=(("Allow", ALLOW),))
+
+    def _offered(self, sender: str, offered: Offered, now: float) -> None:
+        call = self._calls.get(offered.call)
+        if call is not None and call.happen("member-offered", now, offered):
+            return
+        if call is None:
+            outcome = Outcome(queue=offered.queue, call=offered.call, offer=offered.offer, member=offered.member, result="caller-left")
+            self.desk.ask("call_queue", "outcome", outcome, None, worker=sender)
+
+    def _silence(self, sender: str, silence: RtpTimeout, now: float) -> None:
+        call = self._calls.get(silence.call)
+        if call is None or not call.knows_leg(sender, silence.leg):
+            self.desk.ask(KIND, "release", Release(leg=silence.leg), None, worker=sender)
+        else:
+            call.happen("silence", now, silence.leg)

@@ -1,0 +1,52 @@
+"""Busy marks in the resource database: who is in a call of this router, renewed as long as it lasts."""
+
+from telephony.call_router.desk import Desk
+from telephony.jobs.resource import Busy, Mark
+
+TTL_SECONDS = 90.0
+RENEW_SECONDS = 30.0
+MARKS_PER_JOB = 500
+
+
+class Marks:
+    """Marks of all calls of a router."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._marks: dict[tuple[str, str], None] = {}
+        self._renewing = False
+
+    def set(self, user: str, call: str, now: float) -> None:
+        """The user is in the call; nothing happens for a guest (empty)."""
+        if not user or (user, call) in self._marks:
+            return
+        self._marks[user, call] = None
+        self._say([Mark(user, call)], True)
+        if not self._renewing:
+            self._renewing = True
+            self._desk.after(RENEW_SECONDS, now, self._renew)
+
+    def clear(self, user: str, call: str) -> None:
+        """The user is in the call no longer."""
+        if (user, call) in self._marks:
+            del self._marks[user, call]
+            self._say([Mark(user, call)], False)
+
+    def clear_call(self, call: str, users: list[str]) -> None:
+        """The call is over."""
+        marks = [Mark(user, call) for user in users if (user, call) in self._marks]
+        for mark in marks:
+            del self._marks[mark.user, call]
+        if marks:
+            self._say(marks, False)
+
+    def _say(self, marks: list[Mark], busy: bool) -> None:
+        self._desk.ask("resource_database", "busy", Busy(marks=marks, busy=busy, ttl_seconds=TTL_SECONDS), None)
+
+    def _renew(self, now: float) -> None:
+        marks = [Mark(user, call) for user, call in self._marks]
+        for start in range(0, len(marks), MARKS_PER_JOB):
+            self._say(marks[start : start + MARKS_PER_JOB], True)
+        self._renewing = bool(marks)
+        if marks:
+            self._desk.after(RENEW_SECONDS, now, self._renew)
