@@ -15,6 +15,7 @@ Rules:
 - Signals reach a unit through the launcher alone, which knows whether the process still is the one that is meant.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import gc
@@ -168,14 +169,13 @@ class Launcher:
 
     def _reap(self, tell: bool) -> None:
         for number, pid in list(self._units.items()):
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if not found:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 continue
-            del self._units[number]
-            try:
+            # Not reaped yet, so the group is certainly this unit's.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            _, status = os.waitpid(pid, 0)
+            del self._units[number]
             if tell:
                 self._say(Exited(number, os.waitstatus_to_exitcode(status)))
 
@@ -184,16 +184,12 @@ class Launcher:
         until = time.monotonic() + END_SECONDS
         while self._units and (left := until - time.monotonic()) > 0:
             select.select([self._wake], [], [], left)
-            try:
+            with contextlib.suppress(BlockingIOError):
                 self._wake.recv(4096)
-            except BlockingIOError:
-                pass
             self._reap(tell=False)
         for pid in self._units.values():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         for pid in self._units.values():
             os.waitpid(pid, 0)
 

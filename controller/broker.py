@@ -260,7 +260,10 @@ class Broker:
         if sender is None or not 3 <= len(frames) <= FRAMES_MAX:
             self.counters["request-refused"] += 1
             return True
-        self._routes[sender] = frames[0].bytes
+        route = frames[0].bytes
+        before, self._routes[sender] = self._routes.get(sender), route
+        if sender == topics.CONTROLLER and before is not None and before != route:
+            self._announce()
         to = frames[1].bytes
         rest = frames[2:]
         if sender != topics.CONTROLLER:
@@ -303,6 +306,11 @@ class Broker:
             self._subscriptions.pop(machine, None)
         status = protocol.BrokerStatus(instance=self._instance, machines=len(self.gate.keys), counters=dict(self.counters))
         self._deliver(topics.CONTROLLER, [protocol.BROKER, protocol.encode(status)])
+
+    def _announce(self) -> None:
+        """The controller has another connection: perhaps another one is there. Machines hear it, so that they ask it soon."""
+        for machine in [machine for machine in self._routes if machine != topics.CONTROLLER]:
+            self._deliver(machine, [protocol.BROKER, b""])
 
     def _deliver(self, user: str, frames: list[bytes | zmq.Frame]) -> None:
         route = self._routes.get(user)

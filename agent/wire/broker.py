@@ -8,6 +8,7 @@ Request socket (ROUTER; users connect a DEALER with their CURVE key; the broker 
 | controller: machine id, 4 frames | machine: ``controller``, 4 frames |
 | controller: ``broker``, `BrokerCommand` | back: ``broker``, `BrokerStatus` (to each command, when it is in force) |
 | controller: ``enrol``, handle, answer | newcomer: answer |
+| (the controller comes with another connection) | every machine: ``broker``, empty: a hint to ask for a session |
 | (newcomer on the enrolment socket: request) | controller: ``enrol``, handle, request |
 
 A handle is opaque; it names the newcomer's connection. A command is in force before anything that the controller sent after it

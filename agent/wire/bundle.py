@@ -247,6 +247,11 @@ class BundleReader:
         self._chunks[index] = plain
         return True
 
+    def clear(self) -> None:
+        """Forget every chunk: what was taken so far was not whole."""
+        self._chunks.clear()
+        self.count = 0
+
     @property
     def complete(self) -> bool:
         return self.count > 0 and len(self._chunks) == self.count

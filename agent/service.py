@@ -1,0 +1,452 @@
+"""The agent's one shell: its sockets and its clock, around the cores.
+
+    broker -> `Conversation` (opens) -> `Replica` | `Relay` | `Bundles` -> journal -> `Supervisor` -> report -> broker
+
+Rules:
+- What was taken is on the disk before it is applied and before it is reported: one sync for all that happened in one turn.
+- At the start the stored state is applied first; the controller comes when it comes.
+- The descriptors of ZeroMQ are edge-triggered: they are drained at every wake-up, and looked at again after sending.
+- Nothing that comes from a socket ends the agent.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from agent import relay as relaying
+from agent import replica as replicating
+from agent.bundles import Bundles
+from agent.conversation import Conversation
+from agent.journal import Journal
+from agent.log import Log
+from agent.memory import memory_bytes
+from agent.notices import Notices
+from agent.relay import Relay
+from agent.replica import Replica
+from agent.sockets import Sockets
+from agent.supervisor import Supervisor
+from agent.trust import Trust
+from agent.wire import broker, topics
+from agent.wire.envelope import Envelope, read_header
+from agent.wire.keys import MachineKeys
+from agent.wire.link import Link
+from agent.wire.messages import (
+    Beat,
+    Carried,
+    ChunkRequest,
+    Echo,
+    EchoRequest,
+    Farewell,
+    Heads,
+    MachineDocument,
+    MachineReport,
+    ReportRequest,
+    SnapshotEnd,
+    SnapshotRequest,
+    SubjectStatus,
+    UnitConfiguration,
+)
+from agent.wire.opener import Opened
+from agent.wire.refusal import Refusal
+
+BEAT_SECONDS = 1.0
+REPORT_SECONDS_MIN = 0.02
+"""Between two reports; the first one of a burst goes at once."""
+MEMORY_SECONDS = 10.0
+ROUND_MESSAGES_MAX = 200
+"""Messages taken from one socket before the loop goes on."""
+STOP_SECONDS = 3.0
+"""Units have this to end when the agent ends."""
+FAREWELL_MILLISECONDS = 300
+
+
+class Agent:
+    """One machine."""
+
+    def __init__(
+        self, *, folder: Path, keys: MachineKeys, trust: Trust, launcher: socket.socket, inherited: list[socket.socket], log: Log
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._id = keys.identity.id
+        self._log = log
+        self._rng = random.Random(os.urandom(16))
+        self._stopped = asyncio.Event()
+        self._journal = Journal(folder / "journal")
+        now = self._loop.time()
+        self._conversation = Conversation(
+            keys=keys,
+            cluster=trust.cluster,
+            controller_public=trust.controller,
+            term=int(self._journal.values.get("term", b"0")),
+            now=now,
+            wall=time.time,
+            rng=self._rng,
+        )
+        self._relay = Relay(self._rng)
+        self._notices = Notices()
+        self._supervisor = Supervisor(
+            loop=self._loop,
+            launcher=launcher,
+            sockets=Sockets(inherited),
+            folder=folder,
+            log=log,
+            changed=self._changed,
+            noticed=self._noticed,
+            applied=self._applied,
+        )
+        self._bundles = Bundles(folder / "bundles", self._id, keys.security, trust.releases, self._bundle_settled, self._rng)
+        self._supervisor.bundles = self._bundles
+        self._packed: dict[str, bytes] = {}
+        """Newest configurations as they came, until they are good."""
+        self._document = 0
+        self._document_applied = 0
+        self._revision = 0
+        self._reported = 0
+        self._reported_at = now - REPORT_SECONDS_MIN
+        self._beat_at = now
+        self._memory = 0
+        self._memory_at = now
+        self._subscribed: set[str] = set()
+        self._turning = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._link = Link.open(self._context, trust.brokers[0], keys.transport)
+        self._link.subscribe.subscribe(topics.to_machine(self._id))
+        self._link.subscribe.subscribe(topics.relayed(self._id))
+        self._replica = Replica(self._id, self._restore(now), self._rng)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then end everything."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopped.set)
+        for each in (self._link.subscribe, self._link.request):
+            self._loop.add_reader(each.fileno(), self._readable)
+        ready()
+        self._soon()
+        await self._stopped.wait()
+        await self._end()
+
+    async def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._turning = True
+        for each in (self._link.subscribe, self._link.request):
+            self._loop.remove_reader(each.fileno())
+        await self._supervisor.end(STOP_SECONDS)
+        self._bundles.close()
+        farewell = self._conversation.say(Farewell(), self._loop.time())
+        if farewell is not None:
+            self._publish(list(farewell))
+        self._link.subscribe.close(0)
+        self._link.request.close(0)
+        self._link.publish.close(FAREWELL_MILLISECONDS)
+        self._context.term()
+        self._journal.close()
+
+    def _restore(self, now: float) -> dict[str, int]:
+        """Apply what is stored; returns the generations that are had."""
+        held: dict[str, int] = {}
+        document: MachineDocument | None = None
+        for key, value in list(self._journal.values.items()):
+            kind, _, name = key.partition("/")
+            if kind not in ("state", "good", "relay"):
+                continue
+            try:
+                envelope = Envelope.unpack(value)
+                if kind == "relay":
+                    header = read_header(envelope)
+                    self._relay.restore(header.recipient, header.subject, header.generation, value, now)
+                    continue
+            except Refusal as refusal:
+                self._conversation.refusals[refusal.code] += 1
+                continue
+            opened = self._conversation.open_stored(envelope)
+            if opened is None or opened.header.subject != name:
+                continue
+            if kind == "good":
+                self._supervisor.restore_good(name, opened.header.generation, opened.message.body)
+                continue
+            held[name] = opened.header.generation
+            if isinstance(opened.message, MachineDocument):
+                document = opened.message
+                self._document = opened.header.generation
+            else:
+                self._packed[name] = value
+                self._supervisor.configure(name, opened.header.generation, opened.message.body, now)
+        if document is not None:
+            self._apply(document, now)
+        return held
+
+    # -- what comes in -----------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        now = self._loop.time()
+        for each, take in ((self._link.subscribe, self._published), (self._link.request, self._answered)):
+            for _ in range(ROUND_MESSAGES_MAX):
+                try:
+                    frames = each.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                take(frames, now)
+            else:
+                self._loop.call_soon(self._readable)
+        self._soon()
+
+    def _published(self, frames: list[bytes], now: float) -> None:
+        if frames[0].startswith(b"x/"):
+            self._relayed(frames, now)
+            return
+        opened = self._open(frames, now)
+        if opened is None:
+            return
+        if opened.missed:
+            self._replica.missed(now)
+        if isinstance(opened.message, bytes):
+            self._bundles.chunk(opened.header, opened.message, now)
+        else:
+            self._take(opened, now)
+
+    def _answered(self, frames: list[bytes], now: float) -> None:
+        if frames[0] == broker.BROKER:
+            self._conversation.hint(now)
+        elif frames[0] == topics.CONTROLLER.encode():
+            opened = self._open(frames[1:], now)
+            if opened is not None:
+                self._take(opened, now)
+
+    def _open(self, frames: list[bytes], now: float) -> Opened | None:
+        try:
+            envelope = Envelope.of_frames(frames)
+        except Refusal as refusal:
+            self._conversation.refusals[refusal.code] += 1
+            return None
+        return self._conversation.hear(envelope, now)
+
+    def _take(self, opened: Opened, now: float) -> None:
+        match opened.message:
+            case Carried() as carried if carried.machine == self._id:
+                self._state(carried.envelope, now)
+            case Carried() as carried:
+                self._relay.carried(carried, now)
+            case Heads(heads=heads):
+                self._replica.heads(heads, now)
+            case Echo(nonce=nonce):
+                self._replica.echoed(nonce, now)
+            case SnapshotEnd(number=number, heads=heads):
+                self._replica.snapshot_end(number, heads, now)
+            case ReportRequest():
+                self._reported = -1
+
+    def _state(self, packed: bytes, now: float, via: str | None = None) -> tuple[str, int] | None:
+        """A sealed state for this machine; returns subject and generation where it was taken, now or before."""
+        try:
+            envelope = Envelope.unpack(packed)
+            opened = self._conversation.hear(envelope, now)
+            if opened is None or not opened.header.key_epoch or (via is not None and opened.header.via != via):
+                return None
+            self._replica.carried(opened.header, opened.message, packed, now)
+        except Refusal as refusal:
+            self._conversation.refusals[refusal.code] += 1
+            return None
+        subject = opened.header.subject
+        return (subject, opened.header.generation) if self._replica.held.get(subject, 0) >= opened.header.generation else None
+
+    def _relayed(self, frames: list[bytes], now: float) -> None:
+        """Over ``x/``: the broker vouches for the sender's id in the topic; a state is judged by what is signed inside."""
+        parts = frames[0].decode("ascii", "replace").split("/")
+        if len(parts) != 4 or parts[1] != self._id:
+            return
+        sender, kind = parts[2], parts[3]
+        if kind == "state" and len(frames) == 5:
+            try:
+                packed = Envelope.of_frames(frames[1:]).pack()
+            except Refusal as refusal:
+                self._conversation.refusals[refusal.code] += 1
+                return
+            taken = self._state(packed, now, via=sender)
+            if taken is not None:
+                self._turn()
+                self._publish([topics.relayed(sender, self._id, "taken"), taken[0].encode(), str(taken[1]).encode()])
+        elif kind == "taken" and len(frames) == 3 and frames[2].isdigit() and len(frames[2]) < 20:
+            self._relay.taken(sender, frames[1].decode("utf-8", "replace"), int(frames[2]))
+
+    # -- what follows ------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self._revision += 1
+        self._soon()
+
+    def _noticed(self, unit: str, body: bytes) -> None:
+        self._notices.add(unit, body, self._loop.time())
+        self._soon()
+
+    def _applied(self, unit: str, generation: int) -> None:
+        packed = self._packed.pop(unit, None)
+        if packed is not None and read_header(Envelope.unpack(packed)).generation == generation:
+            self._journal.append({f"good/{unit}": packed})
+
+    def _bundle_settled(self, hash: str, error: str) -> None:
+        self._supervisor.bundle_settled(hash, error, self._loop.time())
+
+    def _apply(self, document: MachineDocument, now: float) -> None:
+        self._bundles.want(document.bundles, now)
+        self._supervisor.apply(document, now)
+
+    def _soon(self) -> None:
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Carry out what the cores want, in order; then report, and set the clock for the next time."""
+        if self._stopped.is_set():
+            return
+        now = self._loop.time()
+        for core in (self._conversation, self._replica, self._relay, self._bundles, self._supervisor):
+            core.timeout(now)
+        if self._conversation.joined:
+            self._conversation.joined = False
+            self._journal.append({"term": str(self._conversation.term).encode()})
+            self._replica.joined(now)
+            self._bundles.connected(True, now)
+            self._reported = -1
+        self._carry_out(now)
+        self._subscribe_bundles()
+        for ask in self._bundles.take():
+            self._say(ChunkRequest(bundle=ask.bundle, chunks=ask.chunks), now)
+        while self._conversation.session is not None and (batch := self._notices.batch(now)) is not None:
+            self._say(batch, now)
+        self._report(now)
+        outbox, self._conversation.outbox = self._conversation.outbox, []
+        for envelope in outbox:
+            try:
+                self._link.request.send_multipart([topics.CONTROLLER.encode(), *envelope], zmq.NOBLOCK)
+            except zmq.Again:
+                self._conversation.refusals["queue-full"] += 1
+        self._turning = False
+        self._schedule(now)
+        if any(int(each.get(zmq.EVENTS)) & zmq.POLLIN for each in (self._link.subscribe, self._link.request)):
+            self._loop.call_soon(self._readable)
+
+    def _carry_out(self, now: float) -> None:
+        """Effects of replica and relay: first all that must be durable, then the rest."""
+        effects = [*self._replica.take(), *self._relay.take()]
+        changes: dict[str, bytes] = {}
+        for effect in effects:
+            match effect:
+                case replicating.Keep(subject, _, _, packed):
+                    changes[f"state/{subject}"] = packed
+                case replicating.Drop(subject):
+                    changes[f"state/{subject}"] = changes[f"good/{subject}"] = b""
+                case relaying.KeepRelayed(machine, subject, _, packed):
+                    changes[f"relay/{machine}/{subject}"] = packed
+        self._journal.append(changes)
+        documents = []
+        for effect in effects:
+            match effect:
+                case replicating.Keep(_, generation, MachineDocument() as document, _):
+                    self._document = generation
+                    documents.append(document)
+                case replicating.Keep(subject, generation, UnitConfiguration(body=body), packed):
+                    self._packed[subject] = packed
+                    self._supervisor.configure(subject, generation, body, now)
+                    self._revision += 1
+                case replicating.Drop(subject):
+                    self._packed.pop(subject, None)
+                    self._supervisor.forget(subject)
+                    self._revision += 1
+                case replicating.Confirm() | relaying.Report():
+                    self._revision += 1
+                case replicating.SayEcho(nonce):
+                    self._say(EchoRequest(nonce=nonce), now)
+                case replicating.AskSnapshot(number, have):
+                    self._conversation.request(SnapshotRequest(number=number, have=have), now)
+                case relaying.Forward(machine, packed):
+                    self._publish([topics.relayed(machine, self._id, "state"), *Envelope.unpack(packed)])
+        for document in documents:
+            self._apply(document, now)
+
+    def _subscribe_bundles(self) -> None:
+        wanted = self._bundles.topics()
+        for hash in wanted - self._subscribed:
+            self._link.subscribe.subscribe(topics.of_bundle(hash))
+        for hash in self._subscribed - wanted:
+            self._link.subscribe.unsubscribe(topics.of_bundle(hash))
+        self._subscribed = wanted
+
+    def _report(self, now: float) -> None:
+        """Report a change at once, and beat."""
+        if self._conversation.session is None:
+            return
+        if self._reported != self._revision and now >= self._reported_at + REPORT_SECONDS_MIN:
+            if now >= self._memory_at:
+                self._memory_at = now + MEMORY_SECONDS
+                self._memory = memory_bytes([os.getpid(), *self._supervisor.pids()])
+            self._reported, self._reported_at = self._revision, now
+            self._say(self._machine_report(), now)
+        if now >= self._beat_at:
+            self._beat_at = now + BEAT_SECONDS
+            self._say(Beat(revision=self._revision), now)
+
+    def _machine_report(self) -> MachineReport:
+        if self._document_applied != self._document and self._supervisor.settled():
+            self._document_applied = self._document
+        subjects = []
+        for subject, accepted in self._replica.held.items():
+            if subject == self._id:
+                behind = self._document_applied != self._document
+                failure = self._supervisor.failure() if behind else None
+                subjects.append(SubjectStatus(subject=subject, accepted=accepted, applied=self._document_applied, failure=failure))
+            else:
+                unit, configured = self._supervisor.units.get(subject), self._supervisor.configurations.get(subject)
+                failure = configured.failure if configured is not None else None
+                applied = unit.applied if unit is not None else 0
+                subjects.append(SubjectStatus(subject=subject, accepted=accepted, applied=applied, failure=failure))
+        return MachineReport(
+            revision=self._revision,
+            units=self._supervisor.reports(),
+            subjects=subjects,
+            bundles=sorted(self._bundles.opened),
+            memory_bytes=self._memory,
+            relayed=self._relay.status(),
+            refusals=dict(self._conversation.refusals),
+        )
+
+    def _say(self, message: msgspec.Struct, now: float) -> None:
+        envelope = self._conversation.say(message, now)
+        if envelope is not None:
+            self._publish(list(envelope))
+
+    def _publish(self, frames: list[bytes]) -> None:
+        try:
+            self._link.publish.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            self._conversation.refusals["queue-full"] += 1
+
+    def _schedule(self, now: float) -> None:
+        """One timer for all deadlines."""
+        deadlines = [
+            self._conversation.deadline(),
+            self._replica.deadline(),
+            self._relay.deadline(),
+            self._bundles.deadline(),
+            self._supervisor.deadline(),
+        ]
+        if self._conversation.session is not None:
+            deadlines += [self._notices.deadline(), self._beat_at]
+            if self._reported != self._revision:
+                deadlines.append(self._reported_at + REPORT_SECONDS_MIN)
+        if self._timer is not None:
+            self._timer.cancel()
+        due = min(at for at in deadlines if at is not None)
+        self._timer = self._loop.call_at(max(due, now), self._soon)

@@ -1,0 +1,473 @@
+"""The supervisor: carries out what each unit's state machine says, and tells it what happened. It holds the launcher, the listening
+sockets, the watchdog's socket and the folders of units.
+
+Rules:
+- A unit's sockets stay open from its first start until it is gone, so that a restart loses nothing that the kernel queued.
+- Each start is followed by the newest configuration; where that one was not applied, by the last one that was.
+- A readiness or watchdog word counts only from the process that the kernel names as its sender.
+- Where the agent itself was late, no unit is called silent.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from agent.bundles import Bundles
+from agent.descriptors import receive_message, send_message
+from agent.launcher import Exited, Kill, Launch, Launched, LaunchFailed, spawn_launcher
+from agent.launcher import Word as LauncherWord
+from agent.log import Log
+from agent.notify import NotifySocket
+from agent.process import Applied, NotApplied, Notified, Process, Remaining, Word
+from agent.sockets import SocketError, Sockets
+from agent.unit import WATCHDOG_SECONDS, Action, State, UnitMachine
+from agent.wire.messages import Failure, MachineDocument, Unit, UnitReport
+
+LATE_SECONDS = 2.0
+"""Between two looks at the units more than this passed beyond what was due: the agent was late."""
+ROUND_MESSAGES_MAX = 200
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONHASHSEED")
+_SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_decoder = msgspec.msgpack.Decoder(LauncherWord)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Configuration(NamedTuple):
+    """What a unit is sent."""
+
+    generation: int
+    body: bytes
+
+
+class Configured(msgspec.Struct):
+    """The configurations of one unit."""
+
+    current: Configuration | None = None
+    good: Configuration | None = None
+    """The last one that was applied."""
+    failure: Failure | None = None
+    """Why the current one was not."""
+
+
+class Supervisor:
+    """All units of a machine."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        launcher: socket.socket,
+        sockets: Sockets,
+        folder: Path,
+        log: Log,
+        changed: Callable[[], None],
+        noticed: Callable[[str, bytes], None],
+        applied: Callable[[str, int], None],
+    ) -> None:
+        """``changed()``: a report is due; ``noticed(unit, body)``: a unit told something; ``applied(unit, generation)``: remember that
+        configuration as good."""
+        self.units: dict[str, UnitMachine] = {}
+        self.configurations: dict[str, Configured] = {}
+        self.bundles: Bundles
+        """Set by the shell before the first document."""
+        self._loop = loop
+        self._launcher = launcher
+        self._sockets = sockets
+        self._folder = folder
+        self._log = log
+        self._changed = changed
+        self._noticed = noticed
+        self._applied = applied
+        self._processes: dict[int, Process] = {}
+        self._numbers: dict[str, int] = {}
+        self._number = 0
+        self._due: float | None = None
+        self._ending = False
+        self._wanted: dict[str, Unit] = {}
+        self._notify = NotifySocket()
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        loop.add_reader(self._notify.fileno(), self._notified)
+        loop.add_reader(self._launcher.fileno(), self._launcher_said)
+
+    # -- what is wanted ----------------------------------------------------------------------------------------
+
+    def apply(self, document: MachineDocument, now: float) -> None:
+        """Run the units of a document, and no others."""
+        wanted = self._wanted = {unit.id: unit for unit in document.units if _is_name(unit.id)}
+        for id, machine in list(self.units.items()):
+            if id not in wanted:
+                machine.want(None, now)
+        for id, unit in wanted.items():
+            known = self.units.get(id)
+            if known is None:
+                self.units[id] = UnitMachine(unit, now)
+            elif known.wanted:
+                known.want(unit, now)
+        for machine in list(self.units.values()):
+            self._act(machine, now)
+        self._sweep(set(wanted))
+        self._changed()
+
+    def configure(self, unit: str, generation: int, body: bytes, now: float) -> None:
+        """A unit has a new configuration."""
+        configured = self.configurations.setdefault(unit, Configured())
+        configured.current = Configuration(generation, body)
+        configured.failure = None
+        machine = self.units.get(unit)
+        process = self._process(unit)
+        if machine is not None and process is not None:
+            process.configure(generation, body)
+            machine.configured(now)
+
+    def restore_good(self, unit: str, generation: int, body: bytes) -> None:
+        """What was remembered as good before a start."""
+        self.configurations.setdefault(unit, Configured()).good = Configuration(generation, body)
+
+    def forget(self, unit: str) -> None:
+        """A unit's configuration is no more."""
+        self.configurations.pop(unit, None)
+
+    def bundle_settled(self, hash: str, error: str, now: float) -> None:
+        """A bundle can be run, or cannot be had."""
+        for machine in self.units.values():
+            if machine.spec.bundle == hash and machine.state is State.FETCHING:
+                if error:
+                    machine.bundle_failed(f"bundle: {error}")
+                    self._log.say(machine.id, machine.message)
+                else:
+                    machine.bundle(now)
+                    self._act(machine, now)
+        self._changed()
+
+    # -- what it is like ---------------------------------------------------------------------------------------
+
+    def reports(self) -> list[UnitReport]:
+        """Every unit, for the report."""
+        return [machine.report() for machine in self.units.values()]
+
+    def settled(self) -> bool:
+        """Whether every unit is as it is wanted: healthy, or draining where it shall, and none is left to go."""
+        return all(
+            machine.wanted
+            and (
+                machine.state in (State.DRAINING, State.STOPPING, State.STOPPED)
+                if machine.spec.drain_seconds is not None
+                else machine.state is State.HEALTHY
+            )
+            for machine in self.units.values()
+        )
+
+    def failure(self) -> Failure | None:
+        """The first unit that does not come up."""
+        for machine in self.units.values():
+            if machine.state in (State.BACKOFF, State.FETCHING, State.ENDING) and machine.message and machine.wanted:
+                return Failure(unit=machine.id, code="unit-failed", message=machine.message)
+        return None
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes.values() if process.pid]
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def timeout(self, now: float) -> None:
+        """Time has passed."""
+        if self._due is not None and now > self._due + LATE_SECONDS:
+            for machine in self.units.values():
+                machine.forgive(now)
+        for machine in list(self.units.values()):
+            deadline = machine.deadline()
+            if deadline is not None and now >= deadline:
+                before = machine.state
+                machine.timeout(now)
+                if machine.state is not before and machine.message:
+                    self._log.say(machine.id, machine.message)
+                self._act(machine, now)
+                self._changed()
+
+    def deadline(self) -> float | None:
+        """When `timeout` is wanted; None: not."""
+        self._due = min((at for machine in self.units.values() if (at := machine.deadline()) is not None), default=None)
+        return self._due
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    async def end(self, seconds: float) -> None:
+        """Stop every unit, kill what is left after ``seconds``, and let the launcher go."""
+        self._ending = True
+        now = self._loop.time()
+        for machine in list(self.units.values()):
+            machine.want(None, now)
+            self._act(machine, now)
+        until = now + seconds
+        while self._processes and self._loop.time() < until:
+            await asyncio.sleep(0.01)
+        for number in list(self._processes):
+            self._order(Kill(number, signal.SIGKILL))
+        until = self._loop.time() + 2.0
+        while self._processes and self._loop.time() < until:
+            await asyncio.sleep(0.01)
+        for process in self._processes.values():
+            process.close()
+        self._processes.clear()
+        self._loop.remove_reader(self._notify.fileno())
+        self._notify.close()
+        self._loop.remove_reader(self._launcher.fileno())
+        self._launcher.close()
+        self._sockets.close()
+        shutil.rmtree(self._folder / "run", ignore_errors=True)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _process(self, unit: str) -> Process | None:
+        return self._processes.get(self._numbers.get(unit, 0))
+
+    def _act(self, machine: UnitMachine, now: float) -> None:
+        """Carry out what a unit's machine says."""
+        process = self._process(machine.id)
+        while actions := machine.take():
+            for action in actions:
+                match action:
+                    case Action.FETCH:
+                        if machine.spec.bundle in self.bundles.opened:
+                            machine.bundle(now)
+                    case Action.START:
+                        self._start(machine, now)
+                    case Action.KILL:
+                        self._order(Kill(self._numbers.get(machine.id, 0), signal.SIGKILL))
+                    case Action.CLEAR:
+                        self._clear(machine)
+                    case Action.DRAIN if process is not None:
+                        process.drain(machine.spec.drain_seconds or 0.0)
+                    case Action.UNDRAIN if process is not None:
+                        process.undrain()
+                    case Action.STOP if process is not None:
+                        process.stop()
+
+    def _start(self, machine: UnitMachine, now: float) -> None:
+        spec = machine.spec
+        bundle = self.bundles.opened.get(spec.bundle)
+        try:
+            if bundle is None:
+                raise SocketError("its bundle is not open")
+            self._sockets.release(spec.id, spec.sockets)
+            listen = [self._sockets.take(spec.id, each).fileno() for each in spec.sockets]
+            folder = self._folder / "run" / spec.id
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            environment = self._environment(spec)
+            process = Process(self._loop, spec.id, self._said, self._log)
+        except OSError as error:
+            self._failed(machine, str(error), now)
+            return
+        self._number += 1
+        self._processes[self._number] = process
+        self._numbers[spec.id] = self._number
+        order = Launch(
+            number=self._number,
+            name=spec.id,
+            entry=spec.entry,
+            arguments=list(spec.arguments),
+            environment=environment,
+            folder=str(folder),
+            packages=bundle.packages,
+            listen=[each.name for each in spec.sockets],
+        )
+        self._order(order, [bundle.descriptor, process.output, process.theirs.fileno(), *listen])
+        process.given()
+        configured = self.configurations.get(spec.id)
+        if configured is not None:
+            sent = configured.good if configured.failure is not None else configured.current
+            if sent is not None:
+                process.configure(*sent)
+                machine.configured(now)
+
+    def _environment(self, spec: Unit) -> dict[str, str]:
+        environment = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
+        environment |= _SINGLE_THREADED
+        environment["NOTIFY_SOCKET"] = self._notify.name
+        environment["WATCHDOG_USEC"] = str(int(WATCHDOG_SECONDS * 1_000_000))
+        if spec.state:
+            state = self._folder / "units" / spec.id
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            environment["STATE_DIRECTORY"] = str(state.absolute())
+        return environment
+
+    def _order(self, order: Launch | Kill, descriptors: list[int] | None = None) -> None:
+        try:
+            self._launcher.setblocking(True)
+            send_message(self._launcher, _encoder.encode(order), descriptors)
+        except OSError as error:
+            # The launcher is gone; reading from it says so and fails every unit.
+            self._log.say("agent", f"launcher: {error}")
+        finally:
+            self._launcher.setblocking(False)
+
+    def _failed(self, machine: UnitMachine, message: str, now: float) -> None:
+        self._log.say(machine.id, message)
+        machine.exited(message, now)
+        self._act(machine, now)
+        self._changed()
+
+    def _clear(self, machine: UnitMachine) -> None:
+        self._sockets.release(machine.id)
+        shutil.rmtree(self._folder / "run" / machine.id, ignore_errors=True)
+        if not self._ending:
+            shutil.rmtree(self._folder / "units" / machine.id, ignore_errors=True)
+        self.units.pop(machine.id, None)
+        again = self._wanted.get(machine.id)
+        if again is not None and not self._ending:
+            self._loop.call_soon(self._renew, again)
+
+    def _renew(self, unit: Unit) -> None:
+        """A unit was wanted again while it was going."""
+        if unit.id not in self.units and self._wanted.get(unit.id) == unit:
+            now = self._loop.time()
+            self._act(self.units.setdefault(unit.id, UnitMachine(unit, now)), now)
+            self._changed()
+
+    def _sweep(self, wanted: set[str]) -> None:
+        """Folders of units that went while the agent was not there."""
+        try:
+            names = os.listdir(self._folder / "units")
+        except FileNotFoundError:
+            return
+        for name in names:
+            if name not in wanted and name not in self.units:
+                shutil.rmtree(self._folder / "units" / name, ignore_errors=True)
+
+    def _said(self, unit: str, word: Word) -> None:
+        machine, configured = self.units.get(unit), self.configurations.get(unit)
+        if machine is None:
+            return
+        now = self._loop.time()
+        match word:
+            case Remaining(work):
+                machine.left(work)
+                self._changed()
+            case Notified(body):
+                self._noticed(unit, body)
+            case Applied(generation):
+                machine.applied = generation
+                if configured is not None and configured.current is not None and configured.current.generation == generation:
+                    configured.good, configured.failure = configured.current, None
+                    self._applied(unit, generation)
+                self._changed()
+            case NotApplied(generation, code, message):
+                self._log.say(unit, f"configuration {generation} not applied: {code}: {message}")
+                if configured is not None and configured.current is not None and configured.current.generation == generation:
+                    configured.failure = Failure(unit=unit, code=code, message=message)
+                    good = configured.good
+                    process = self._process(unit)
+                    if machine.applied == 0 and good is not None and process is not None and good.generation != generation:
+                        process.configure(*good)
+                self._changed()
+        self._act(machine, now)
+
+    def _notified(self) -> None:
+        """Words of systemd's protocol, from whichever unit."""
+        now = self._loop.time()
+        for _ in range(ROUND_MESSAGES_MAX):
+            word = self._notify.read()
+            if word is None:
+                return
+            machine = self._unit_of(word.pid)
+            if machine is None:
+                # Its start may be known to the launcher's socket alone.
+                self._launcher_said()
+                machine = self._unit_of(word.pid)
+            if machine is None:
+                continue
+            machine.fed(now)
+            before = machine.state
+            if b"READY=1" in word.fields:
+                machine.ready(now)
+            self._act(machine, now)
+            if machine.state is not before:
+                self._changed()
+
+    def _unit_of(self, pid: int) -> UnitMachine | None:
+        for process in self._processes.values():
+            if process.pid == pid:
+                return self.units.get(process.unit)
+        return None
+
+    def _launcher_said(self) -> None:
+        now = self._loop.time()
+        for _ in range(ROUND_MESSAGES_MAX):
+            try:
+                data, _ = receive_message(self._launcher)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._launcher_gone(now)
+                return
+            word = _decoder.decode(data)
+            process = self._processes.get(word.number)
+            if process is None:
+                continue
+            match word:
+                case Launched(_, pid):
+                    process.pid = pid
+                    machine = self.units.get(process.unit)
+                    if machine is not None:
+                        machine.started(pid)
+                    self._changed()
+                case LaunchFailed(number, message):
+                    self._gone(number, message, now)
+                case Exited(number, status):
+                    self._gone(number, _ending_of(status), now)
+
+    def _gone(self, number: int, ending: str, now: float) -> None:
+        process = self._processes[number]
+        process.close()
+        del self._processes[number]
+        machine = self.units.get(process.unit)
+        if self._numbers.get(process.unit) == number:
+            del self._numbers[process.unit]
+        if machine is None:
+            return
+        expected = machine.state in (State.STOPPING, State.ENDING)
+        message = ending if expected or not process.last_line else f"{ending}: {process.last_line}"
+        if not expected:
+            self._log.say(machine.id, message)
+        machine.exited(message, now)
+        self._act(machine, now)
+        self._changed()
+
+    def _launcher_gone(self, now: float) -> None:
+        """Every unit died with it; a new one, unless this is the end."""
+        self._loop.remove_reader(self._launcher.fileno())
+        self._launcher.close()
+        if not self._ending:
+            self._log.say("agent", "launcher: gone; starting another one")
+            self._launcher, _ = spawn_launcher()
+        else:
+            self._launcher, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.close()
+        self._loop.add_reader(self._launcher.fileno(), self._launcher_said)
+        for number in list(self._processes):
+            self._gone(number, "its launcher died", now)
+
+
+def _is_name(id: str) -> bool:
+    """Ids become names of folders."""
+    return (
+        0 < len(id) <= 100 and not id.startswith(".") and all(letter.isascii() and (letter.isalnum() or letter in "-_.") for letter in id)
+    )
+
+
+def _ending_of(status: int) -> str:
+    if status < 0:
+        try:
+            return f"killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"killed by signal {-status}"
+    return f"exit code {status}"

@@ -1,0 +1,75 @@
+"""The smallest service that keeps the contract of a unit: for tests. Its configuration is one command a line."""
+
+import array
+import os
+import socket
+import struct
+import sys
+
+COMMANDS = ("echo", "refuse", "hang", "crash", "slow")
+
+
+def main(arguments):
+    service = socket.socket(fileno=int(os.environ["HOTSWITCH_SERVICE_FD"]))
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
+    names = [name for name in os.environ["LISTEN_FDNAMES"].split(":") if name]
+    listen = {name: socket.socket(fileno=3 + number) for number, name in enumerate(names)}
+    print("started", *arguments, flush=True)
+    service.settimeout(1.0)
+    configured = False
+    work = 0
+    while True:
+        try:
+            data, ancillary, _, _ = service.recvmsg(65536, socket.CMSG_SPACE(16))
+        except TimeoutError:
+            notify.send(b"WATCHDOG=1")
+            continue
+        if not data or data == b"S":
+            return 0
+        if data[:1] == b"C":
+            descriptor = array.array("i", ancillary[0][2])[0]
+            text = os.read(descriptor, 1 << 20).decode()
+            os.close(descriptor)
+            generation = data[1:]
+            if text == "refuse":
+                service.send(b"F" + generation + b"bad-value: it says so")
+                continue
+            if text == "crash":
+                raise RuntimeError("told to crash")
+            if text.startswith("work "):
+                work = int(text[5:])
+                service.send(b"R" + struct.pack(">I", work))
+            if text == "events":
+                for number in range(3):
+                    service.send(b"N" + str(number).encode())
+            if text == "facts":
+                facts = [
+                    os.getcwd(),
+                    os.environ.get("STATE_DIRECTORY", ""),
+                    *sorted(listen),
+                    __file__,
+                    str(sorted(os.listdir("/proc/self/fd"))),
+                ]
+                service.send(b"N" + "\n".join(facts).encode())
+            if text == "keep":
+                path = os.path.join(os.environ["STATE_DIRECTORY"], "count")
+                count = int(open(path).read()) + 1 if os.path.exists(path) else 1
+                with open(path, "w") as file:
+                    file.write(str(count))
+                service.send(b"N" + str(count).encode())
+            service.send(b"A" + generation)
+            if not configured:
+                configured = True
+                notify.send(b"READY=1")
+            if text == "read":
+                listen["udp"].settimeout(5)
+                service.send(b"N" + listen["udp"].recv(2048))
+            if text == "hang":
+                while True:
+                    sys.stdin.read()
+        elif data[:1] == b"D":
+            service.send(b"N" + b"drain " + str(struct.unpack(">d", data[1:])[0]).encode())
+            service.send(b"R" + struct.pack(">I", work))
+        elif data == b"U":
+            service.send(b"Nundrain")
