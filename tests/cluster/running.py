@@ -10,7 +10,6 @@ import random
 import secrets
 import select
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,11 +20,9 @@ from typing import Any
 
 import httpx
 
-from tests.interop.waiting import free_port
-
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
-LOG_BYTES_SHOWN = 12_000
+LOG_BYTES_SHOWN = 24_000
 MARK = "HOTSWITCH_TEST_CLUSTER"
 COMMAND = Path(sys.executable).with_name("hotswitch")
 
@@ -52,13 +49,12 @@ class Running:
         self.temporary = folder / "temporary"
         self.temporary.mkdir(parents=True, exist_ok=True)
         self.mark = secrets.token_hex(8)
-        self.machines_net = f"127.{random.randint(2, 250)}.{random.randint(1, 250)}."
+        self.machine_network = f"127.{random.randint(2, 250)}.{random.randint(1, 250)}"
         """The addresses of its machines begin so: one net a cluster, so that several run beside each other."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HOTSWITCH_")}
         self.environment = environment | {MARK: self.mark, "TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(self.temporary)}
-        sip_port, api_port = free_port("127.0.0.1", socket.SOCK_DGRAM), free_port("127.0.0.1")
-        command = [str(COMMAND), "up", "--json", "--data", str(self.data), "--sip-port", str(sip_port), "--api-port", str(api_port)]
-        command += ["--machine-net", self.machines_net.rstrip("."), *arguments]
+        command = [str(COMMAND), "up", "--json", "--data", str(self.data), "--sip-port", "0", "--api-port", "0"]
+        command += ["--machine-network", self.machine_network, *arguments]
         started = time.monotonic()
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -109,7 +105,7 @@ class Running:
         return list(json.loads(done.stdout))
 
     def processes(self) -> dict[int, str]:
-        """Every process of this cluster: pid to command line."""
+        """Every process of this cluster: pid to name, ``hs-broker``."""
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
@@ -117,14 +113,14 @@ class Running:
                     if f"{MARK}={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                         state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
                         if state != "Z":
-                            found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                            found[int(entry.name)] = (entry / "comm").read_text(errors="replace").strip()
         return found
 
     def sockets(self) -> list[str]:
         """Sockets that are bound to an address of this cluster's machines, or to its public address, as /proc/net tells."""
         host, _, port = self.sip.rpartition(":")
         public = f"{_hexadecimal(host)}:{int(port):04X}"
-        net = tuple(int(part) for part in self.machines_net.rstrip(".").split("."))
+        net = tuple(int(part) for part in self.machine_network.split("."))
         machines = "".join(f"{part:02X}" for part in reversed(net))
         found = []
         for table in ("udp", "tcp"):
@@ -182,9 +178,10 @@ class Running:
             select.select([], [], [], 0.05)
 
     def log(self) -> str:
-        """The end of what it has written to standard error."""
-        data = self.log_file.read_bytes()
-        return data[-LOG_BYTES_SHOWN:].decode(errors="replace")
+        """The end of what it has written to standard error, and of the log of each of its processes."""
+        files = [self.log_file, *sorted((self.data / "logs").glob("*"))]
+        share = LOG_BYTES_SHOWN // max(len(files), 1)
+        return "\n".join(f"--- {file.name}\n{file.read_bytes()[-share:].decode(errors='replace')}" for file in files if file.is_file())
 
     def _first_line(self, deadline: float) -> bytes:
         assert self.process.stdout is not None

@@ -50,9 +50,9 @@ def test_killed_service_is_back_and_calls_go_on(cluster: Running, tmp_path: Path
 
 def test_controller_and_broker_are_not_missed_by_calls(own_cluster: Running, tmp_path: Path) -> None:
     """Calls need neither: both are killed, and new calls are made."""
-    for name in ("controller", "broker"):
-        found = [pid for pid, line in own_cluster.processes().items() if name in line.split("hotswitch")[-1]]
-        for pid in found:
+    before = own_cluster.processes()
+    for pid, name in before.items():
+        if name in ("hs-controller", "hs-broker"):
             os.kill(pid, signal.SIGKILL)
     with Baresip(tmp_path, "1001", server=own_cluster.sip, password=own_cluster.users["1001"], tone=440.0) as caller:
         caller.dial(f"sip:9196@{own_cluster.sip}")
@@ -61,3 +61,10 @@ def test_controller_and_broker_are_not_missed_by_calls(own_cluster: Running, tmp
         caller.hang_up()
         caller.wait("CALL_CLOSED")
         assert caller.heard().heard(440.0) > 0.5
+    wait_for(
+        lambda: {"hs-controller", "hs-broker"} <= {name for pid, name in own_cluster.processes().items() if pid not in before},
+        name="controller and broker started again",
+    )
+    wait_for(lambda: own_cluster.command("status").returncode == 0, seconds=30, name="the API again")
+    wait_for(lambda: {machine["state"] for machine in own_cluster.machines()} == {"ready"}, seconds=30, name="all machines ready again")
+    call_is_answered(own_cluster)
