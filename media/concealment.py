@@ -168,4 +168,5 @@ def _best(earlier: F32, recent: F32) -> NDArray[np.int64]:
     """int[rows]: which window of float32[rows, lags, samples] is most like float32[rows, samples]."""
     likeness = np.einsum("rlt,rt->rl", earlier, recent)
     energy = np.einsum("rlt,rlt->rl", earlier, earlier)
-    return np.argmax(likeness / np.sqrt(np.maximum(energy, _POWER_MIN)), axis=1)
+    result: NDArray[np.int64] = np.argmax(likeness / np.sqrt(np.maximum(energy, _POWER_MIN)), axis=1)
+    return result
