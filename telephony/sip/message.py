@@ -8,23 +8,20 @@ Rules:
 - A value with CR, LF or NUL is refused when it is set: no caller can inject a header.
 - Several values on one line are several values: `get_all`, `pop` and `replace_first` see values where a list is allowed.
 
-Limits: `MESSAGE_BYTES_MAX`, `HEADERS_MAX`, `BODY_BYTES_MAX`.
+Limits: `MESSAGE_BYTES_MAX`, `HEADERS_MAX`.
 """
 
 from collections.abc import Iterable
 
-from telephony.sip.address import tag_of
 from telephony.sip.errors import MessageError
-from telephony.sip.names import canonical, spelling
-from telephony.sip.names import known as _known
+from telephony.sip.names import spelling
+from telephony.sip.parsing import CSEQ_MAX as CSEQ_MAX
+from telephony.sip.parsing import MESSAGE_BYTES_MAX as MESSAGE_BYTES_MAX
+from telephony.sip.parsing import read
+from telephony.sip.shape import HEADERS_MAX as HEADERS_MAX
+from telephony.sip.shape import Shape
 from telephony.sip.status import reason_phrase
-from telephony.sip.text import TOKEN, parameter, safe, split
-
-MESSAGE_BYTES_MAX = 65535
-HEADERS_MAX = 256
-"""Header lines of one message."""
-CSEQ_MAX = 0x7FFFFFFF
-"""RFC 3261 section 8.1.1.5."""
+from telephony.sip.text import TOKEN, safe, split
 
 Headers = Iterable[tuple[str, str]]
 """Names and values of headers to add, in order."""
@@ -72,6 +69,7 @@ class Message:
         "_first",
         "_lines",
         "_more",
+        "_shape",
         "_top",
         "body",
         "branch",
@@ -87,6 +85,11 @@ class Message:
         "via",
     )
 
+    _lines: list[str]
+    _first: dict[str, int]
+    _more: dict[str, list[int]] | None
+    _top: list[str]
+    _shape: Shape | None
     method: str | None
     """Method of a request; None in a response."""
     uri: str
@@ -107,16 +110,6 @@ class Message:
     cseq_method: str
     """Method that the CSeq names: of a request, its own."""
 
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._first: dict[str, int] = {}
-        self._more: dict[str, list[int]] | None = None
-        self._top: list[str] = []
-        self.method = None
-        self.uri = self.reason = self.via = self.branch = self.call_id = self.from_tag = self.to_tag = self.cseq_method = ""
-        self.status = self.cseq = 0
-        self.body = b""
-
     @staticmethod
     def parse(data: bytes) -> "Message":
         """Read a datagram, or one framed message of a stream.
@@ -125,49 +118,8 @@ class Message:
             MessageError: it cannot be taken. Where a request could be read so far that an answer is possible,
                 the error carries it (`MessageError.message`).
         """
-        message = Message()
-        if data[:1] in b"\r\n":
-            data = data.lstrip(b"\r\n")
-        if len(data) > MESSAGE_BYTES_MAX:
-            raise MessageError(f"more than {MESSAGE_BYTES_MAX} bytes", 513)
-        head, end, body = data.partition(b"\r\n\r\n")
-        if not end:
-            if not data.endswith(b"\r\n"):
-                raise MessageError("headers do not end")
-            head = data[:-2]
-        text = head.decode("utf-8", "surrogateescape")
-        if "\r\n " in text or "\r\n\t" in text:
-            text = _unfold(text)
-        lines = message._lines = text.split("\r\n")
-        _start_line(message, lines[0])
-        first = message._first
-        known = _known
-        number = -1
-        for line in lines:
-            number += 1
-            if not number:
-                continue
-            colon = line.find(":")
-            name = line[:colon]
-            key = known.get(name)
-            if key is None:
-                key = canonical(name) if colon > 0 else ""
-                if not key:
-                    raise MessageError(f"bad header line {number}", 400, _answerable(message))
-            if key in first:
-                more = message._more
-                if more is None:
-                    more = message._more = {}
-                more.setdefault(key, []).append(number)
-            else:
-                first[key] = number
-        broken = _identify(message, body)
-        if broken or number > HEADERS_MAX or text.count("\n") != number or text.count("\r") != number:
-            if not broken:
-                broken = "too many headers" if number > HEADERS_MAX else "CR or LF within a header"
-            raise MessageError(broken, 400, _answerable(message))
-        if message.method is not None and message._lines[0][-8:-2].upper() != " SIP/2":
-            raise MessageError("Version Not Supported", 505, _answerable(message))
+        message = Message.__new__(Message)
+        read(message, data)
         return message
 
     # Reading
@@ -250,6 +202,7 @@ class Message:
 
     def add(self, name: str, value: str) -> None:
         """Put a header line below every other of its name."""
+        self._own()
         key = name.lower()
         self._lines.append(f"{spelling(name)}: {safe(value)}")
         number = len(self._lines) - 1
@@ -272,6 +225,7 @@ class Message:
 
     def remove(self, name: str) -> bool:
         """Remove every line of a header; True if there was one."""
+        self._own()
         key = name.lower()
         numbers = self._numbers(key)
         for number in numbers:
@@ -296,6 +250,7 @@ class Message:
             for value in values[1:]:
                 self.add(name, value)
             return values[0]
+        self._own()
         line = self._lines[number]
         colon = line.find(":")
         if "," in line:
@@ -375,12 +330,21 @@ class Message:
             setattr(other, name, getattr(self, name))
         other._lines = self._lines[:]
         other._top = self._top[:]
-        other._first = self._first.copy()
-        other._more = None if self._more is None else {name: numbers[:] for name, numbers in self._more.items()}
+        if self._shape is None:
+            other._first = self._first.copy()
+            other._more = None if self._more is None else {name: numbers[:] for name, numbers in self._more.items()}
         return other
 
     def __repr__(self) -> str:
         return f"<Message {self._lines[0]!r} {self.call_id!r} {self.cseq} {self.cseq_method}>"
+
+    def _own(self) -> None:
+        """Before its index changes: stop sharing it with every message of this shape."""
+        if self._shape is not None:
+            self._shape = None
+            self._first = self._first.copy()
+            if self._more is not None:
+                self._more = {name: numbers[:] for name, numbers in self._more.items()}
 
     def _numbers(self, name: str) -> list[int]:
         number = self._first.get(name)
@@ -461,6 +425,7 @@ def make_response(
     message._lines = lines
     message._first = first
     message._more = more
+    message._shape = None
     for name, value in headers:
         message.add(name, value)
     message.add("content-length", str(len(body)))
@@ -472,109 +437,3 @@ def _make(lines: list[str], headers: Headers, body: bytes) -> Message:
         lines.append(f"{spelling(name)}: {safe(value)}")
     lines.append(f"Content-Length: {len(body)}")
     return Message.parse("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body)
-
-
-def _start_line(message: Message, line: str) -> None:
-    """RFC 3261 sections 7.1 and 7.2: single spaces, nothing around them."""
-    parts = line.split(" ", 2)
-    if len(parts) < 3:
-        raise MessageError("bad start line")
-    first, second, third = parts
-    if first[:4] == "SIP/" or first[:4].upper() == "SIP/":
-        if first.upper() != "SIP/2.0" or len(second) != 3 or not (second.isascii() and second.isdigit()) or not 100 <= int(second) <= 699:
-            raise MessageError("bad status line")
-        message.status = int(second)
-        message.reason = third
-        return
-    known = _known.get(first)
-    if known is None and TOKEN.fullmatch(first) is None:
-        raise MessageError("bad method")
-    message.method = first
-    message.uri = second
-    if third != "SIP/2.0" and (third[:4].upper() != "SIP/" or " " in third):
-        raise MessageError("bad request line", 400, message)
-
-
-def _identify(message: Message, body: bytes) -> str:
-    """Read what every element needs; what is wrong with it, or an empty text."""
-    first = message._first
-    lines = message._lines
-    try:
-        via = lines[first["via"]]
-        sender = lines[first["from"]]
-        receiver = lines[first["to"]]
-        call_id = lines[first["call-id"]]
-        cseq = lines[first["cseq"]]
-    except KeyError as error:
-        return f"Missing {spelling(str(error.args[0]))}"
-    via = via[via.find(":") + 1 :].strip()
-    if "," in via:
-        try:
-            via = split(via, ",")[0].strip()
-        except ValueError:
-            return "bad Via"
-    message.via = via
-    at = via.find(";branch=")
-    if at > 0:
-        at += 8
-        end = via.find(";", at)
-        message.branch = (via[at:] if end < 0 else via[at:end]).strip()
-    else:
-        message.branch = parameter(via, "branch") or ""
-    message.from_tag = tag_of(sender)
-    message.to_tag = tag_of(receiver)
-    message.call_id = call_id = call_id[call_id.find(":") + 1 :].strip()
-    number, _, method = cseq[cseq.find(":") + 1 :].strip().partition(" ")
-    method = message.cseq_method = method.strip()
-    length = first.get("content-length")
-    if length is not None:
-        line = lines[length]
-        digits = line[line.find(":") + 1 :].strip()
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > 7:
-            return "bad Content-Length"
-        size = int(digits)
-        if size != len(body):
-            if size > len(body):
-                return "body shorter than Content-Length"
-            body = body[:size]
-    message.body = body
-    if not (number.isascii() and number.isdigit()) or len(number) > 10:
-        return "bad CSeq"
-    message.cseq = int(number)
-    if message.cseq > CSEQ_MAX or not method:
-        return "bad CSeq"
-    if message.method is not None and method != message.method:
-        return "CSeq names another method"
-    if not call_id:
-        return "empty Call-ID"
-    if not via or (via[:8] != "SIP/2.0/" and "/" not in via):
-        return "bad Via"
-    more = message._more
-    if more is not None:
-        for name in ("from", "to", "call-id", "cseq", "max-forwards", "content-length"):
-            if name in more:
-                return f"several {spelling(name)}"
-    return ""
-
-
-def _answerable(message: Message) -> Message | None:
-    """The message itself where enough of it is there to answer it: a request other than ACK with Via, From, To, Call-ID, CSeq."""
-    if message.method in (None, "ACK"):
-        return None
-    first = message._first
-    if any(name not in first for name in ("via", "from", "to", "call-id", "cseq")):
-        return None
-    if not message.via:
-        _identify(message, b"")
-    return message
-
-
-def _unfold(text: str) -> str:
-    """RFC 3261 section 7.3.1: a line that starts with space or tab goes on with the header before."""
-    lines: list[str] = []
-    for line in text.split("\r\n"):
-        if lines and line[:1] in (" ", "\t"):
-            lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
-        else:
-            lines.append(line)
-    return "\r\n".join(lines)

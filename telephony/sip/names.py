@@ -2,7 +2,7 @@
 
 from telephony.sip.text import TOKEN
 
-NAMES_CACHED_MAX = 1024
+SPELLINGS_CACHED_MAX = 1024
 
 COMPACT = {
     "a": "accept-contact",
@@ -39,19 +39,12 @@ _SPELLING = {
     "sip-if-match": "SIP-If-Match",
 }
 
-known: dict[str, str] = {}
-"""Spelling on the wire to name; filled as names are met, at most `NAMES_CACHED_MAX`."""
-
 
 def canonical(name: str) -> str:
     """Name of a header in lower case, its compact form resolved; empty if it is no token. Spaces before the colon are allowed."""
     key = name.rstrip(" \t").lower()
     key = COMPACT.get(key, key)
-    if TOKEN.fullmatch(key) is None:
-        return ""
-    if len(known) < NAMES_CACHED_MAX:
-        known[name] = key
-    return key
+    return key if TOKEN.fullmatch(key) is not None else ""
 
 
 def spelling(name: str) -> str:
@@ -68,6 +61,6 @@ def spelling(name: str) -> str:
             found = name
         if TOKEN.fullmatch(name) is None:
             raise ValueError(f"bad header name {name!r}")
-        if len(_SPELLING) < NAMES_CACHED_MAX:
+        if len(_SPELLING) < SPELLINGS_CACHED_MAX:
             _SPELLING[name] = found
     return found

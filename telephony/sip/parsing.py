@@ -1,0 +1,211 @@
+"""Bytes to message: what `Message.parse` does (RFC 3261 section 7).
+
+Rules:
+- The common case costs a few dictionary look-ups: lines of a known shape, a start line and a CSeq as met before.
+- Whatever is uncommon (folded lines, tags in odd places, several Via values on a line) goes by the exact way.
+- What cannot be taken raises `MessageError`, with the message as far as it could be read if an answer is possible.
+"""
+
+from typing import TYPE_CHECKING
+
+from telephony.sip import shape as shapes
+from telephony.sip.address import tag_of
+from telephony.sip.errors import MessageError
+from telephony.sip.shape import Shape
+from telephony.sip.text import TOKEN, parameter, split
+
+if TYPE_CHECKING:
+    from telephony.sip.message import Message
+
+MESSAGE_BYTES_MAX = 65535
+CSEQ_MAX = 0x7FFFFFFF
+"""RFC 3261 section 8.1.1.5."""
+STARTS_CACHED_MAX = 4096
+"""Status lines and CSeq values that are remembered."""
+
+_find_shape = shapes.find
+_status_lines: dict[str, tuple[int, str]] = {}
+_cseqs: dict[str, tuple[int, str]] = {}
+
+
+def read(message: "Message", data: bytes) -> None:
+    """Fill a message.
+
+    Raises:
+        MessageError: it cannot be taken.
+    """
+    if data[:1] in b"\r\n":
+        data = data.lstrip(b"\r\n")
+    if len(data) > MESSAGE_BYTES_MAX:
+        raise MessageError(f"more than {MESSAGE_BYTES_MAX} bytes", 513)
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end:
+        if not data.endswith(b"\r\n"):
+            raise MessageError("headers do not end")
+        head = data[:-2]
+    text = head.decode("utf-8", "surrogateescape")
+    lines = text.split("\r\n")
+    names = tuple([line[: line.find(":") + 1] for line in lines[1:]])
+    shape = _find_shape(names)
+    if shape is None:
+        if "\r\n " in text or "\r\n\t" in text:
+            text = _unfold(text)
+            lines = text.split("\r\n")
+        names = tuple([line[: line.find(":") + 1] for line in lines[1:]])
+        shape = _find_shape(names) or shapes.make(names)
+    message._lines = lines
+    message._shape = shape
+    message._first = shape.first
+    message._more = shape.more
+    message._top = []
+    message.body = body
+    start = lines[0]
+    known = _status_lines.get(start)
+    if known is not None:
+        message.method = None
+        message.uri = ""
+        message.status, message.reason = known
+    else:
+        _start_line(message, start, shape)
+    broken = shape.broken or _identify(message, shape, body)
+    if not broken:
+        number = len(lines) - 1
+        if text.count("\n") == number and text.count("\r") == number:
+            if message.method is None or start.endswith(" SIP/2.0"):
+                return
+            raise MessageError("Version Not Supported", 505, answerable(message))
+        broken = "CR or LF within a header"
+    elif shape.broken:
+        _try_identify(message, shape)
+    raise MessageError(broken, 400, answerable(message))
+
+
+def _identify(message: "Message", shape: Shape, body: bytes) -> str:
+    """Read what every element needs; what is wrong with it, or an empty text."""
+    lines = message._lines
+    number, start = shape.via
+    via = lines[number][start:].strip()
+    if "," in via:
+        try:
+            via = split(via, ",")[0].strip()
+        except ValueError:
+            return "bad Via"
+    message.via = via
+    at = via.find(";branch=")
+    if at > 0:
+        branch = via[at + 8 :]
+        if ";" in branch:
+            branch = branch[: branch.index(";")]
+        message.branch = branch.rstrip()
+    else:
+        message.branch = parameter(via, "branch") or ""
+    number, start = shape.sender
+    message.from_tag = _tag(lines[number], start)
+    number, start = shape.receiver
+    message.to_tag = _tag(lines[number], start)
+    number, start = shape.call_id
+    message.call_id = call_id = lines[number][start:].strip()
+    number, start = shape.cseq
+    value = lines[number][start:]
+    known = _cseqs.get(value)
+    if known is None:
+        known = _read_cseq(value)
+        if known is None:
+            message.cseq, message.cseq_method = 0, ""
+            return "bad CSeq"
+    message.cseq, method = known
+    message.cseq_method = method
+    number, start = shape.length
+    if number:
+        digits = lines[number][start:].strip()
+        if digits != str(len(body)):
+            if not (digits.isascii() and digits.isdigit()) or len(digits) > 7:
+                return "bad Content-Length"
+            size = int(digits)
+            if size > len(body):
+                return "body shorter than Content-Length"
+            message.body = body[:size]
+    if method != message.method and message.method is not None:
+        return "CSeq names another method"
+    if not call_id:
+        return "empty Call-ID"
+    if via[:8] != "SIP/2.0/" and "/" not in via:
+        return "bad Via"
+    return ""
+
+
+def _tag(line: str, start: int) -> str:
+    at = line.rfind(";tag=")
+    if at >= 0:
+        tag = line[at + 5 :]
+        if tag.isalnum():
+            return tag
+    return tag_of(line[start:])
+
+
+def _read_cseq(value: str) -> tuple[int, str] | None:
+    number, _, method = value.strip().partition(" ")
+    method = method.strip()
+    if not (number.isascii() and number.isdigit()) or len(number) > 10 or int(number) > CSEQ_MAX or TOKEN.fullmatch(method) is None:
+        return None
+    if len(_cseqs) >= STARTS_CACHED_MAX:
+        _cseqs.clear()
+    found = _cseqs[value] = (int(number), method)
+    return found
+
+
+def _start_line(message: "Message", line: str, shape: Shape) -> None:
+    """RFC 3261 sections 7.1 and 7.2: single spaces, nothing around them."""
+    parts = line.split(" ", 2)
+    message.method = None
+    message.uri = message.reason = ""
+    message.status = 0
+    if len(parts) < 3:
+        raise MessageError("bad start line")
+    first, second, third = parts
+    if first[:4].upper() == "SIP/":
+        if first.upper() != "SIP/2.0" or len(second) != 3 or not (second.isascii() and second.isdigit()) or not 100 <= int(second) <= 699:
+            raise MessageError("bad status line")
+        message.status = int(second)
+        message.reason = third
+        if len(_status_lines) >= STARTS_CACHED_MAX:
+            _status_lines.clear()
+        _status_lines[line] = (message.status, third)
+        return
+    message.method = first
+    message.uri = second
+    if third == "SIP/2.0" and (first.isalpha() or TOKEN.fullmatch(first)) and first.isascii():
+        return
+    if TOKEN.fullmatch(first) is None:
+        raise MessageError("bad method")
+    if third[:4].upper() != "SIP/" or " " in third:
+        _try_identify(message, shape)
+        raise MessageError("bad request line", 400, answerable(message))
+
+
+def _try_identify(message: "Message", shape: Shape) -> None:
+    """Read what an answer needs, of a message that is broken somewhere else."""
+    message.via = message.branch = message.from_tag = message.to_tag = message.call_id = message.cseq_method = ""
+    message.cseq = 0
+    if all(name in message._first for name in ("via", "from", "to", "call-id", "cseq")):
+        _identify(message, shape, message.body)
+
+
+def answerable(message: "Message") -> "Message | None":
+    """The message itself where enough of it is there to answer it: a request other than ACK with Via, From, To, Call-ID, CSeq."""
+    if message.method in (None, "ACK"):
+        return None
+    if any(name not in message._first for name in ("via", "from", "to", "call-id", "cseq")):
+        return None
+    return message
+
+
+def _unfold(text: str) -> str:
+    """RFC 3261 section 7.3.1: a line that starts with space or tab goes on with the header before."""
+    lines: list[str] = []
+    for line in text.split("\r\n"):
+        if lines and line[:1] in (" ", "\t"):
+            lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
+        else:
+            lines.append(line)
+    return "\r\n".join(lines)

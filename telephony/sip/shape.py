@@ -1,0 +1,71 @@
+"""The shape of a message: its header names in their order, each as it came and with its colon.
+
+Messages of one kind from one maker share their shape, so what follows from it is worked out once and kept: where each
+header stands, and whether the six that every element needs are there. At most `SHAPES_MAX` are kept.
+"""
+
+from telephony.sip.names import canonical, spelling
+
+SHAPES_MAX = 4096
+HEADERS_MAX = 256
+"""Header lines of one message."""
+NAMES_BYTES_MAX = 2048
+"""Shapes with longer names in all are not kept."""
+
+_ONCE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-length"))
+
+
+class Shape:
+    """Where the headers of a message stand. Line 0 is the start line."""
+
+    __slots__ = ("broken", "call_id", "cseq", "first", "length", "more", "receiver", "sender", "via")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.first: dict[str, int] = {}
+        """Name to the number of its first line."""
+        self.more: dict[str, list[int]] | None = None
+        """Name to the numbers of its further lines."""
+        self.broken = ""
+        """What is wrong with it; empty: nothing."""
+        for number, name in enumerate(names, 1):
+            key = canonical(name[:-1]) if name else ""
+            if not key:
+                self.broken = self.broken or f"bad header line {number}"
+            elif key in self.first:
+                if self.more is None:
+                    self.more = {}
+                self.more.setdefault(key, []).append(number)
+                if key in _ONCE:
+                    self.broken = self.broken or f"several {spelling(key)}"
+            else:
+                self.first[key] = number
+        if len(names) > HEADERS_MAX:
+            self.broken = f"more than {HEADERS_MAX} headers"
+        for name in ("via", "from", "to", "call-id", "cseq"):
+            if name not in self.first:
+                self.broken = self.broken or f"missing {spelling(name)}"
+        self.via = self._place("via", names)
+        self.sender = self._place("from", names)
+        self.receiver = self._place("to", names)
+        self.call_id = self._place("call-id", names)
+        self.cseq = self._place("cseq", names)
+        self.length = self._place("content-length", names)
+
+    def _place(self, name: str, names: tuple[str, ...]) -> tuple[int, int]:
+        """Number of the line, and where the value starts in it; (0, 0): it is not there."""
+        number = self.first.get(name, 0)
+        return (number, len(names[number - 1])) if number else (0, 0)
+
+
+_shapes: dict[tuple[str, ...], Shape] = {}
+find = _shapes.get
+
+
+def make(names: tuple[str, ...]) -> Shape:
+    """The shape of these names, which `find` does not know."""
+    shape = Shape(names)
+    if sum(map(len, names)) <= NAMES_BYTES_MAX:
+        if len(_shapes) >= SHAPES_MAX:
+            _shapes.clear()
+        _shapes[names] = shape
+    return shape
