@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ from controller.calculation.catalogue import PLATFORMS
 from controller.core import Controller, Publish, all_healthy, new_cluster_id
 from controller.founding import Founding, found
 from controller.keys import ControllerKeys, load_release_key
-from controller.release.library import Library
+from controller.release.contents import MissingModuleError
+from controller.release.library import Built, Library
 from controller.store import Operation, Store
 from controller.store.lmdb_store import LmdbStore
 from controller.store.sealing import MasterKey
@@ -107,7 +109,14 @@ class Service:
         Raises:
             MissingModuleError, SyntaxError: the installed packages are not whole.
         """
-        built = [self.library.build(platform) for platform in self.options.platforms or PLATFORMS] if self.options.rebuild else []
+        built: list[Built] = []
+        for platform in self.options.platforms or PLATFORMS if self.options.rebuild else ():
+            try:
+                built.append(self.library.build(platform))
+            except MissingModuleError as error:
+                if founding is None or platform == founding.platform:
+                    raise
+                print(f"no software for {platform}: {error}", file=sys.stderr, flush=True)
         if founding is not None:
             self.core.change(lambda draft: found(draft, founding, built, self.now(), self.options.swap), self.now())
 
