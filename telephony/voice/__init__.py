@@ -1,7 +1,7 @@
 """The voice platform: calls.
 
 - `calls`: what a call router of this platform does with SIP and with what dependents tell it.
-- `call`: one call as a table of states and events.
+- `call`: one call as a table of states and events; its steps in `conference`, `callee`, `waiting`, `talking`.
 - `ringing`: the outbound legs of a call. `legs`: its legs on the media processor.
 - `marks`, `rooms`: what a router keeps renewed in the resource database.
 """

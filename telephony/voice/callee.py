@@ -1,0 +1,149 @@
+"""Steps of a call to a user, or to a member of a queue: ringing, the answer, both legs joined.
+
+- The first provisional response is passed on; early media of a callee is heard by the caller (183).
+- The caller is answered when both legs hear each other.
+- Whoever answers too late gets BYE.
+"""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from media.control import Bridge
+from telephony.call_router import failure
+from telephony.call_router.desk import HOPS_HEADER, Result
+from telephony.sip.errors import StateError
+from telephony.sip.message import Message
+from telephony.sip.uri import Uri
+from telephony.voice import waiting
+from telephony.voice.legs import KIND
+from telephony.voice.ringing import Fork, Invitation, Ringing, sdp_of
+from telephony.voice.step import Step
+
+if TYPE_CHECKING:
+    from telephony.voice.call import Call
+
+RING_SECONDS = 180.0
+"""How long a user is rung (RFC 3261 section 16.6: timer C, three minutes)."""
+
+
+def ring(call: "Call", user: str, seconds: float, now: float) -> None:
+    """Ring a user at the targets of the last decision; ``callee-...`` events or ``failed`` follow."""
+    call.ringings += 1
+    realm = call.desk.configuration.realm
+    headers = [(HOPS_HEADER, str(call.hops + 1))]
+    if call.user:
+        headers.append(("P-Asserted-Identity", f"<{Uri.of(call.user, realm)}>"))
+    invitation = Invitation(str(call.from_), f"<{Uri.of(user, realm)}>", tuple(headers))
+
+    def failed(status: int, now: float) -> None:
+        call.happen("failed", now, status)
+
+    name = f"{call.id}.b{call.ringings}"
+    call.ringing = Ringing(call.desk, call.legs, call, name, call.decision.targets, invitation, seconds, failed)
+    call.mark(user, now)
+    call.ringing.start(now)
+
+
+def rang(call: "Call", now: float, fork: Fork, status: int, message: Message) -> str:
+    """A provisional response."""
+    sdp = sdp_of(message)
+    with contextlib.suppress(StateError):  # it has ended: the event that says so follows
+        if sdp and call.caller.invite.body:
+            call.legs.accept(fork.leg, sdp, None)
+            call.legs.connect(call.leg, Bridge(leg=fork.leg), None)
+            call.caller.progress(183, call.sdp, now=now)
+        elif call.caller.state == "calling":
+            call.caller.progress(180 if status == 183 else status, now=now)
+    return call.state
+
+
+def answered(call: "Call", now: float, fork: Fork, message: Message) -> str:
+    """A 2xx: join the legs."""
+    if fork.over or call.ringing is None:
+        return too_late(call, now, fork)
+    call.ringing.won(fork, now)
+    call.peer = fork
+    accepted: list[Result] = []
+
+    def bridged(result: Result, now: float) -> None:
+        call.happen("bridged", now, accepted[0] if accepted and not accepted[0].ok else result)
+
+    call.legs.accept(fork.leg, sdp_of(message), lambda result, now: accepted.append(result))
+    call.legs.connect(call.leg, Bridge(leg=fork.leg), bridged)
+    return "bridging"
+
+
+def joined(call: "Call", now: float, result: Result) -> str:
+    """Both legs hear each other, or cannot."""
+    if not result.ok:
+        _drop(call, now, 488)
+        if call.offer is not None:
+            return waiting.back(call, "unreachable", now)
+        return call.finish(f"media-{result.status}", failure.of_job(KIND, result.status), now)
+    if call.offer is None:
+        call.accept(call.decision.target, now)
+    else:
+        call.record.joined(call.offer.member, now)
+        waiting.say_outcome(call, "answered")
+        waiting.leave(call)
+    return "talking"
+
+
+def rejected(call: "Call", now: float, fork: Fork, status: int) -> str:
+    """A leg failed; the search goes on or is over (``failed``)."""
+    if call.ringing is not None:
+        call.ringing.rejected(fork, status, now)
+    return call.state
+
+
+def failed(call: "Call", now: float, status: int) -> str:
+    """Nobody answered."""
+    return call.finish("no-answer" if status == 480 else "rejected", status, now)
+
+
+def too_late(call: "Call", now: float, fork: Fork, *details: object) -> str:
+    """Somebody answered after it was over for it."""
+    if fork.session is not None and fork is not call.peer:
+        fork.session.end(now=now)
+        call.legs.release(fork.leg)
+    return call.state
+
+
+def left_early(call: "Call", now: float, fork: Fork, *details: object) -> str:
+    """The callee hung up while the legs were being joined."""
+    if fork is not call.peer:
+        return call.state
+    _drop(call, now, 480)
+    if call.offer is not None:
+        return waiting.back(call, "unreachable", now)
+    return call.finish("callee-hung-up", 480, now)
+
+
+def ended(call: "Call", now: float, fork: Fork, reason: str) -> str:
+    """The callee hung up."""
+    if fork is not call.peer:
+        return call.state
+    return call.finish("callee-hung-up" if reason == "bye" else f"callee-{reason}", 200, now)
+
+
+def _drop(call: "Call", now: float, status: int) -> None:
+    peer, call.peer = call.peer, None
+    if peer is not None:
+        peer.over = True
+        call.legs.release(peer.leg)
+        if peer.session is not None:
+            peer.session.end(status, now=now)
+
+
+STEPS: dict[tuple[str, str], Step] = {
+    ("ringing", "callee-rang"): rang,
+    ("ringing", "callee-answered"): answered,
+    ("ringing", "callee-rejected"): rejected,
+    ("ringing", "failed"): failed,
+    ("offered", "callee-answered"): answered,
+    ("offered", "callee-rejected"): rejected,
+    ("bridging", "bridged"): joined,
+    ("bridging", "callee-ended"): left_early,
+    ("talking", "callee-ended"): ended,
+}
+ANYWHERE: dict[str, Step] = {"callee-answered": too_late}
