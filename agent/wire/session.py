@@ -233,30 +233,35 @@ def _plain(signer: Identity, sender: str, recipient: str, kind: str, cluster: st
     return sign(signer, topics.request(recipient, kind), encode_header(header), body)
 
 
-class Sessions:
-    """The controller's sessions with one machine: the one in use, and one offered that the machine has not used yet."""
+OFFERED_MAX = 8
+"""Sessions that a machine was answered and has not used yet: its requests may have piled up on the way."""
 
-    __slots__ = ("current", "offered")
+
+class Sessions:
+    """The controller's sessions with one machine: the one in use, and those offered that the machine has not used yet."""
+
+    __slots__ = ("_offered", "current")
 
     def __init__(self) -> None:
         self.current: Session | None = None
         """Speak in this one."""
-        self.offered: Session | None = None
+        self._offered: list[Session] = []
 
     def offer(self, session: Session) -> None:
         """A session was answered; it takes over with the machine's first message in it."""
-        self.offered = session
+        self._offered = [*self._offered[1 - OFFERED_MAX :], session]
 
     def channel(self, session: str) -> OpeningChannel | None:
         """The channel that a header names; None: unknown."""
-        for candidate in (self.current, self.offered):
+        for candidate in (self.current, *self._offered):
             if candidate is not None and (channel := candidate.channel(session)) is not None:
                 return channel
         return None
 
     def opened(self, session: str) -> bool:
-        """A message of this channel was opened: true when that made the offered session the current one."""
-        if self.offered is None or self.offered.channel(session) is None:
-            return False
-        self.current, self.offered = self.offered, None
-        return True
+        """A message of this channel was opened: true when that made an offered session the current one."""
+        for candidate in self._offered:
+            if candidate.channel(session) is not None:
+                self.current, self._offered = candidate, []
+                return True
+        return False
