@@ -1,54 +1,35 @@
 """``python -m loadtest.bench [PART ...] [--quick] [--rounds N] [--json FILE]``: all parts when none is named."""
 
 import argparse
+import importlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.bench import packages
+from loadtest.bench import address, packages
 from loadtest.bench.figure import Figure, table
+from loadtest.bench.options import ROUNDS, Checkout, Options
 from loadtest.bench.process import NotRunnableError
-from loadtest.bench.turns import ROUNDS, say
+from loadtest.bench.turns import say
 
-
-def _proxy(rounds: int, quick: bool) -> list[Figure]:
-    from loadtest.bench import signalling
-
-    return signalling.proxy(rounds, quick)
-
-
-def _registrar(rounds: int, quick: bool) -> list[Figure]:
-    from loadtest.bench import signalling
-
-    return signalling.registrar(rounds, quick)
-
-
-def _parse(rounds: int, quick: bool) -> list[Figure]:
-    from loadtest.bench import parse
-
-    return parse.parse(rounds, quick)
-
-
-def _media(name: str) -> Callable[[int, bool], list[Figure]]:
-    def part(rounds: int, quick: bool) -> list[Figure]:
-        from loadtest.bench import media
-
-        parts = {"relay": media.relay, "transcode": media.transcode, "rooms": media.rooms}
-        return parts[name](rounds, quick)
-
-    return part
-
-
-PARTS: dict[str, Callable[[int, bool], list[Figure]]] = {
-    "parse": _parse,
-    "signalling": _proxy,
-    "registrar": _registrar,
-    **{name: _media(name) for name in ("relay", "transcode", "rooms")},
+PARTS = {
+    "parse": "parse.parse",
+    "signalling": "signalling.proxy",
+    "registrar": "signalling.registrar",
+    "relay": "media.relay",
+    "transcode": "media.transcode",
+    "rooms": "media.rooms",
 }
-"""Name to what measures it; each loads what it needs only when it is asked for."""
+"""Name to ``module.function`` of this package; a module is loaded when it is asked for."""
+
+
+def measure(part: str, options: Options) -> list[Figure]:
+    """Run one part."""
+    module, _, function = PARTS[part].partition(".")
+    found: list[Figure] = getattr(importlib.import_module(f"loadtest.bench.{module}"), function)(options)
+    return found
 
 
 def machine() -> str:
@@ -66,16 +47,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"any of {', '.join(PARTS)}; default all")
     parser.add_argument("--quick", action="store_true", help="short rounds, one of each: to see that it works")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of each contender (default %(default)s)")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="another working copy of ours that takes part, to compare with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     chosen = parser.parse_args(arguments)
-    rounds = 1 if chosen.quick else max(1, chosen.rounds)
+    checkouts = [Checkout()]
+    if chosen.beside is not None:
+        checkouts.append(Checkout("beside", address.BESIDE, chosen.beside.resolve()))
+    options = Options(1 if chosen.quick else max(1, chosen.rounds), chosen.quick, tuple(checkouts))
     say(machine())
     figures: list[Figure] = []
     complete = True
     for name in chosen.part or list(PARTS):
         say(f"{name} ...")
         try:
-            figures += PARTS[name](rounds, chosen.quick)
+            figures += measure(name, options)
         except NotRunnableError as error:
             say(f"  cannot run: {error}")
             complete = False

@@ -3,6 +3,8 @@
 KAMAILIO = "127.77.0.1"
 OURS = "127.77.0.2"
 FLOOR = "127.77.0.3"
+BESIDE = "127.77.0.6"
+"""Another working copy of ours."""
 RTPENGINE = "127.77.0.4"
 JANUS = "127.0.0.1"
 """Janus binds only addresses that an interface shows."""

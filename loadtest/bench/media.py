@@ -7,10 +7,12 @@ Rules:
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from loadtest.bench.figure import Figure, Round
 from loadtest.bench.janus import Janus
+from loadtest.bench.options import Checkout, Options
 from loadtest.bench.our_engine import OurEngine
 from loadtest.bench.process import NotRunnableError
 from loadtest.bench.rtp import NOTHING, SILENCE, SPEECH, Load, Stream, ports
@@ -20,7 +22,7 @@ from loadtest.bench.turns import say, say_round, take
 UNIT = "us/packet"
 RELAY_CALLS, TRANSCODE_CALLS = 200, 100
 ROOMS, ROOM_SIZE = 20, 10
-LARGE_ROOM, TALKERS = 1000, 5
+MIDDLE_ROOM, LARGE_ROOM, TALKERS = 200, 1000, 5
 
 
 class Processor(Protocol):
@@ -75,16 +77,16 @@ def _pairs(calls: int, one: bool) -> list[int]:
     return [4000, 4002] * calls if one else ports(2 * calls, one=False)
 
 
-def _calls(calls: int, codec: str, one: bool) -> list[tuple[str, str, Maker]]:
+def _calls(options: Options, calls: int, codec: str, one: bool) -> list[tuple[str, str, Maker]]:
     def rtpengine() -> tuple[Processor, list[Stream]]:
         processor = Rtpengine()
         return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec))
 
-    def ours() -> tuple[Processor, list[Stream]]:
-        processor = OurEngine()
+    def ours(checkout: Checkout) -> tuple[Processor, list[Stream]]:
+        processor = OurEngine(checkout)
         return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec))
 
-    return [("rtpengine", "peer", rtpengine), ("hotswitch", "ours", ours)]
+    return [("rtpengine", "peer", rtpengine), *((checkout.name, "ours", partial(ours, checkout)) for checkout in options.checkouts)]
 
 
 def _set_up(processor: Processor, setting: Callable[[], list[Stream]]) -> list[Stream]:
@@ -101,45 +103,53 @@ def members(rooms: int, size: int, talkers: int, one: bool, others: int = SILENC
     return [[(next(local), SPEECH if place < talkers else others) for place in range(size)] for _ in range(rooms)]
 
 
-def _rooms(rooms: list[list[tuple[int, int]]]) -> list[tuple[str, str, Maker]]:
+def _rooms(options: Options, rooms: list[list[tuple[int, int]]]) -> list[tuple[str, str, Maker]]:
     def janus() -> tuple[Processor, list[Stream]]:
         processor = Janus(rooms)
         return processor, processor.streams
 
-    def ours() -> tuple[Processor, list[Stream]]:
-        processor = OurEngine()
+    def ours(checkout: Checkout) -> tuple[Processor, list[Stream]]:
+        processor = OurEngine(checkout)
         return processor, _set_up(processor, lambda: processor.rooms(rooms))
 
-    return [("janus", "peer", janus), ("hotswitch", "ours", ours)]
+    return [("janus", "peer", janus), *((checkout.name, "ours", partial(ours, checkout)) for checkout in options.checkouts)]
 
 
-def relay(rounds: int, quick: bool) -> list[Figure]:
+def relay(options: Options) -> list[Figure]:
     """PCMU to PCMU."""
     figures = []
     for one in (True, False):
         case = f"relay, {RELAY_CALLS} calls, {'one port' if one else 'port per leg'}"
-        figures += run_case(case, _calls(RELAY_CALLS, "pcmu", one), 3 if quick else 6, rounds)
+        figures += run_case(case, _calls(options, RELAY_CALLS, "pcmu", one), options.seconds(6), options.rounds)
     return figures
 
 
-def transcode(rounds: int, quick: bool) -> list[Figure]:
+def transcode(options: Options) -> list[Figure]:
     """PCMU to PCMA and back."""
     figures = []
     for one in (True, False):
         case = f"PCMU-PCMA, {TRANSCODE_CALLS} calls, {'one port' if one else 'port per leg'}"
-        figures += run_case(case, _calls(TRANSCODE_CALLS, "pcma", one), 3 if quick else 6, rounds)
+        figures += run_case(case, _calls(options, TRANSCODE_CALLS, "pcma", one), options.seconds(6), options.rounds)
     return figures
 
 
-def rooms(rounds: int, quick: bool) -> list[Figure]:
-    """Rooms of 10 where all talk, and one of 1000 with 5 talkers (the others send silence, or nothing)."""
-    seconds = 3 if quick else 6
+def rooms(options: Options) -> list[Figure]:
+    """Rooms of 10 where all talk; large ones with 5 talkers, where the others send silence or nothing.
+
+    Janus has its say up to what it can carry on two cores; those who send nothing hear nothing of it.
+    """
+    seconds = options.seconds(6)
     figures = []
     for one in (True, False):
-        where = "one port" if one else "port per leg"
-        small = members(ROOMS, ROOM_SIZE, ROOM_SIZE, one)
-        figures += run_case(f"{ROOMS} rooms of {ROOM_SIZE}, {where}", _rooms(small), seconds, rounds)
-    for others, what in ((SILENCE, "others send silence"), (NOTHING, "others send nothing")):
-        large = members(1, LARGE_ROOM, TALKERS, False, others)
-        figures += run_case(f"room of {LARGE_ROOM}, {TALKERS} talk, {what}", _rooms(large), seconds, rounds)
+        case = f"{ROOMS} rooms of {ROOM_SIZE}, {'one port' if one else 'port per leg'}"
+        figures += run_case(case, _rooms(options, members(ROOMS, ROOM_SIZE, ROOM_SIZE, one)), seconds, options.rounds)
+    for size, others, what in (
+        (MIDDLE_ROOM, SILENCE, "others send silence"),
+        (LARGE_ROOM, SILENCE, "others send silence"),
+        (LARGE_ROOM, NOTHING, "others send nothing"),
+    ):
+        contenders = _rooms(options, members(1, size, TALKERS, False, others))
+        if size > MIDDLE_ROOM:
+            contenders = [contender for contender in contenders if contender[1] == "ours"]
+        figures += run_case(f"room of {size}, {TALKERS} talk, {what}", contenders, seconds, options.rounds)
     return figures

@@ -5,8 +5,8 @@ import sys
 
 import msgspec
 
-from loadtest.bench import address
 from loadtest.bench.engine import MESSAGE_BYTES_MAX, Ticks
+from loadtest.bench.options import Checkout
 from loadtest.bench.process import NotRunnableError, Process
 from loadtest.bench.rtp import Stream, media_port, sdp
 from media import control
@@ -18,14 +18,13 @@ CALL = "bench"
 class OurEngine:
     """`loadtest.bench.engine`, running."""
 
-    name = "hotswitch"
-
-    def __init__(self) -> None:
+    def __init__(self, checkout: Checkout) -> None:
+        self._host = checkout.host
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(ANSWER_SECONDS_MAX)
         with theirs:
-            command = [sys.executable, "-m", "loadtest.bench.engine", str(theirs.fileno()), address.OURS]
-            self.process = Process(command, pass_fds=[theirs.fileno()])
+            command = [sys.executable, "-m", "loadtest.bench.engine", str(theirs.fileno()), self._host]
+            self.process = Process(command, pass_fds=[theirs.fileno()], folder=checkout.root)
         self._legs = 0
         try:
             self.watch()
@@ -55,7 +54,7 @@ class OurEngine:
         name = f"l{self._legs}"
         answer = self.ask("offer", control.Offer(leg=name, call=CALL, sdp=sdp(port, codec).encode()))
         ours = media_port(msgspec.msgpack.decode(answer, type=control.Answer).sdp)
-        return name, Stream(port, address.OURS, ours, sends=sends, codec=codec)
+        return name, Stream(port, self._host, ours, sends=sends, codec=codec)
 
     def calls(self, ports: list[int], codec: str) -> list[Stream]:
         """Calls between consecutive ports, PCMU on the first side and ``codec`` on the other."""

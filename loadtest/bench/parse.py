@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from loadtest.bench.figure import Figure, Round
 from loadtest.bench.floor_message import FloorMessage, parameter
+from loadtest.bench.options import Options
 from loadtest.bench.turns import take
 from telephony.sip.message import Message
 
@@ -70,9 +71,9 @@ def forwarded() -> bytes:
     return text.replace(b"Via: ", b"Via: " + VIA.encode() + b"\r\nVia: ", 1).replace(b"Max-Forwards: 70", b"Max-Forwards: 69")
 
 
-def parse(rounds: int, quick: bool) -> list[Figure]:
+def parse(options: Options) -> list[Figure]:
     """Ours beside the floor."""
-    count = 2_000 if quick else 5_000
+    count = 2_000 if options.quick else 5_000
     contenders: list[tuple[str, str, Forward]] = [("hotswitch", "ours", ours), ("floor", "floor", floor)]
 
     def turn(contender: tuple[str, str, Forward]) -> Round:
@@ -86,5 +87,5 @@ def parse(rounds: int, quick: bool) -> list[Figure]:
     for _, _, forward in contenders:
         for _ in range(count // 4):
             forward(INVITE)
-    played = take(contenders, turn, rounds * TURNS, pause=0.0)
+    played = take(contenders, turn, options.rounds * TURNS, pause=0.0)
     return [Figure("parse and forward", name, UNIT, turns, role=role) for (name, role, _), turns in zip(contenders, played, strict=True)]

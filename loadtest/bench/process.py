@@ -26,15 +26,18 @@ class Process:
     Args:
         command: program and arguments.
         pass_fds: descriptors that it inherits under their own numbers.
+        folder: where it runs; None: here.
     """
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = (), folder: Path | None = None
+    ) -> None:
         self.command = list(command)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         try:
             self._child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-                env=None if env is None else dict(env), pass_fds=pass_fds, start_new_session=True,
+                env=None if env is None else dict(env), pass_fds=pass_fds, start_new_session=True, cwd=folder,
             )  # fmt: skip
         except OSError as error:
             self._log.close()

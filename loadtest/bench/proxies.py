@@ -3,11 +3,13 @@
 import hashlib
 import secrets
 import sys
+from pathlib import Path
 
 import zmq
 
 from loadtest.bench import address
 from loadtest.bench.kamailio import answers_options
+from loadtest.bench.options import Checkout
 from loadtest.bench.process import Process
 from loadtest.bench.unit import Unit, tcp, udp
 from telephony import config
@@ -22,25 +24,26 @@ def _keys() -> tuple[str, str]:
     return public.decode(), secret.decode()
 
 
-def _configuration(jobs: config.Jobs, users: list[config.User]) -> config.ProxyConfiguration:
+def _configuration(host: str, jobs: config.Jobs, users: list[config.User]) -> config.ProxyConfiguration:
     callee = config.Peer(id="callee", host=address.CALLEE, port=address.CALLEE_PORT)
     return config.ProxyConfiguration(
         id="proxy", platform="voice", jobs=jobs, realm=REALM,
-        host=address.OURS, port=address.INNER_PORT, public_host=address.OURS, public_port=address.SIP_PORT, public=True,
+        host=host, port=address.INNER_PORT, public_host=host, public_port=address.SIP_PORT, public=True,
         routers={"voice": [callee]}, trusted=[f"{address.CALLEE}:{address.CALLEE_PORT}"],
         users=users, nonce_secret=secrets.token_bytes(32), guest_targets=[SERVICE],
     )  # fmt: skip
 
 
-def _proxy(configuration: config.ProxyConfiguration) -> Unit:
+def _proxy(configuration: config.ProxyConfiguration, root: Path | None) -> Unit:
+    host = configuration.host
     sockets = {
-        "sip-udp": udp(address.OURS, address.INNER_PORT),
-        "sip-tcp": tcp(address.OURS, address.INNER_PORT),
-        "public-udp": udp(address.OURS, address.SIP_PORT),
-        "public-tcp": tcp(address.OURS, address.SIP_PORT),
+        "sip-udp": udp(host, address.INNER_PORT),
+        "sip-tcp": tcp(host, address.INNER_PORT),
+        "public-udp": udp(host, address.SIP_PORT),
+        "public-tcp": tcp(host, address.SIP_PORT),
     }
     try:
-        return Unit("proxy", "proxy", configuration, sockets)
+        return Unit("proxy", "proxy", configuration, sockets, root)
     finally:
         for opened in sockets.values():
             opened.close()
@@ -49,13 +52,14 @@ def _proxy(configuration: config.ProxyConfiguration) -> Unit:
 class OurProxy:
     """The proxy's real process; its only router is the load's callee."""
 
-    name = "hotswitch"
     role = "ours"
-    target = f"{address.OURS}:{address.SIP_PORT}"
 
-    def __init__(self) -> None:
+    def __init__(self, checkout: Checkout) -> None:
+        self.name = checkout.name
+        self.target = f"{checkout.host}:{address.SIP_PORT}"
         public, secret = _keys()
-        self.unit = _proxy(_configuration(config.Jobs(curve_public=public, curve_secret=secret), []))
+        jobs = config.Jobs(curve_public=public, curve_secret=secret)
+        self.unit = _proxy(_configuration(checkout.host, jobs, []), checkout.root)
         self.unit.process.wait_until(lambda: answers_options(self.target))
 
     def roots(self) -> list[int]:
@@ -67,37 +71,38 @@ class OurProxy:
 
 
 class OurRegistrar:
-    """Proxy, load balancer and resource database; `whole` chooses whether all three count, or the proxy alone."""
+    """Proxy, load balancer and resource database: all three count, and the proxy alone is told too."""
 
     role = "ours"
-    target = f"{address.OURS}:{address.SIP_PORT}"
 
-    def __init__(self, users: list[str], password: str) -> None:
-        self.name = "hotswitch"
+    def __init__(self, checkout: Checkout, users: list[str], password: str) -> None:
+        self.name = checkout.name
+        host, root = checkout.host, checkout.root
+        self.target = f"{host}:{address.SIP_PORT}"
         proxy_keys, balancer_keys, database_keys, router_keys = _keys(), _keys(), _keys(), _keys()
-        listener = tcp(address.OURS, 0)
+        listener = tcp(host, 0)
         port = listener.getsockname()[1]
-        balancers = [config.Peer(id="balancer", host=address.OURS, port=port, curve_public=balancer_keys[0])]
+        balancers = [config.Peer(id="balancer", host=host, port=port, curve_public=balancer_keys[0])]
         self.units: list[Unit] = []
         try:
             with listener:
                 self.units.append(Unit("load_balancer", "balancer", config.LoadBalancerConfiguration(
                     id="balancer", platform="voice", jobs=config.Jobs(curve_public=balancer_keys[0], curve_secret=balancer_keys[1]),
-                    host=address.OURS, port=port, router=config.Peer(id="router", host=address.OURS, port=1, curve_public=router_keys[0]),
+                    host=host, port=port, router=config.Peer(id="router", host=host, port=1, curve_public=router_keys[0]),
                     dependents=[
                         config.Dependent(id="database", kind="resource_database", curve_public=database_keys[0]),
                         config.Dependent(
-                            id="proxy", kind="proxy", curve_public=proxy_keys[0], host=address.OURS, port=address.INNER_PORT
+                            id="proxy", kind="proxy", curve_public=proxy_keys[0], host=host, port=address.INNER_PORT
                         ),
                     ],
-                ), {"jobs": listener}))  # fmt: skip
+                ), {"jobs": listener}, root))  # fmt: skip
             self.units.append(Unit("resource_database", "database", config.ResourceDatabaseConfiguration(
                 id="database", platform="voice",
                 jobs=config.Jobs(curve_public=database_keys[0], curve_secret=database_keys[1], balancers=balancers),
-            ), {}))  # fmt: skip
+            ), {}, root))  # fmt: skip
             known = [config.User(name=user, ha1=_ha1(user, password)) for user in users]
             jobs = config.Jobs(curve_public=proxy_keys[0], curve_secret=proxy_keys[1], balancers=balancers)
-            self.units.append(_proxy(_configuration(jobs, known)))
+            self.units.append(_proxy(_configuration(host, jobs, known), root))
             self.units[-1].process.wait_until(lambda: answers_options(self.target))
         except BaseException:
             self.stop()

@@ -9,12 +9,14 @@ Rules:
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from loadtest.bench import accounting
 from loadtest.bench.accounting import Snapshot, Usage
 from loadtest.bench.contender import Contender
 from loadtest.bench.figure import Figure, Round
 from loadtest.bench.kamailio import Kamailio
+from loadtest.bench.options import Options
 from loadtest.bench.process import NotRunnableError
 from loadtest.bench.proxies import SERVICE, Floor, OurProxy, OurRegistrar
 from loadtest.bench.sipp import Callee, Caller, Folder, faults
@@ -22,6 +24,8 @@ from loadtest.bench.turns import say, say_round, take
 
 PASSWORD = "secret"
 USERS = 10_000
+CALLS = 10_000
+"""Of one round, at the most."""
 IDLE_SECONDS = 1.0
 SETTLE_SECONDS = 1.0
 """After the last call a round's window stays open so long."""
@@ -140,40 +144,42 @@ def _start(makers: Sequence[Callable[[], Contender]]) -> list[Contender]:
     return running
 
 
-def proxy(rounds: int, quick: bool, rates: Sequence[int] = (500, 2000)) -> list[Figure]:
+def proxy(options: Options, rates: Sequence[int] = (500, 2000)) -> list[Figure]:
     """Calls through a stateful, record-routing proxy, at each rate."""
-    contenders = _start([lambda: Kamailio("proxy"), OurProxy, Floor])
+    contenders = _start([lambda: Kamailio("proxy"), *(partial(OurProxy, checkout) for checkout in options.checkouts), Floor])
     figures: list[Figure] = []
     try:
         for rate in rates:
-            seconds = (4000 if quick else 10_000) / rate if rate >= 1000 else (4.0 if quick else 10.0)
+            seconds = options.seconds(min(10.0, CALLS / rate))
 
             def caller(contender: Contender, folder: Folder, seconds: float, rate: int = rate) -> Caller:
                 return Caller(folder, contender.target, rate, seconds, service=SERVICE)
 
-            figures += run_case(f"proxy, {rate} calls/s", "us/call", contenders, caller, seconds, rounds, callee=True)
+            figures += run_case(f"proxy, {rate} calls/s", "us/call", contenders, caller, seconds, options.rounds, callee=True)
     finally:
         for contender in contenders:
             contender.stop()
     return figures
 
 
-def registrar(rounds: int, quick: bool, rates: Sequence[int] = (500, 1000)) -> list[Figure]:
+def registrar(options: Options, rates: Sequence[int] = (500, 1000)) -> list[Figure]:
     """Registrations with digest of `USERS` users, at each rate."""
     users = [f"u{number:05d}" for number in range(USERS)]
     folder = Folder()
     figures: list[Figure] = []
-    contenders = _start([lambda: Kamailio("registrar", PASSWORD), lambda: OurRegistrar(users, PASSWORD)])
+    contenders = _start(
+        [lambda: Kamailio("registrar", PASSWORD), *(partial(OurRegistrar, checkout, users, PASSWORD) for checkout in options.checkouts)]
+    )
     try:
         file = folder.path / "users.csv"
         file.write_text("SEQUENTIAL\n" + "".join(f"{u};[authentication username={u} password={PASSWORD}]\n" for u in users))
         for rate in rates:
-            seconds = 4.0 if quick else 8.0
+            seconds = options.seconds(8.0)
 
             def caller(contender: Contender, into: Folder, seconds: float, rate: int = rate) -> Caller:
                 return Caller(into, contender.target, rate, seconds, scenario="register.xml", users=file)
 
-            figures += run_case(f"registrar, {rate}/s", "us/registration", contenders, caller, seconds, rounds, callee=False)
+            figures += run_case(f"registrar, {rate}/s", "us/registration", contenders, caller, seconds, options.rounds, callee=False)
     finally:
         for contender in contenders:
             contender.stop()

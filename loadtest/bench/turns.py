@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from loadtest.bench.figure import Figure, Round
+from loadtest.bench.figure import Round
 
 _Contender = TypeVar("_Contender")
-ROUNDS = 3
 PAUSE_SECONDS = 1.0
 """Between turns: what the last one left in queues drains."""
 
@@ -33,6 +32,3 @@ def say(text: str) -> None:
 def say_round(name: str, case: str, round_: Round, unit: str) -> None:
     fault = f"  INVALID: {'; '.join(round_.faults)}" if round_.faults else ""
     say(f"  {case}: {name}: {round_.cost:.2f} {unit}, waited {round_.waited:.0%}, others {round_.others:.2f} cores{fault}")
-
-
-__all__ = ["PAUSE_SECONDS", "ROUNDS", "Figure", "Round", "say", "say_round", "take"]

@@ -34,12 +34,16 @@ class Unit:
         kind: of `telephony.service`.
         configuration: what it is told first.
         sockets: bound sockets by name; the service gets copies.
+        root: the working copy whose software it runs; None: this one.
 
     Raises:
         NotRunnableError: it did not become ready; with what it printed.
     """
 
-    def __init__(self, kind: str, identifier: str, configuration: config.Configuration, sockets: Mapping[str, socket.socket]) -> None:
+    def __init__(
+        self, kind: str, identifier: str, configuration: config.Configuration, sockets: Mapping[str, socket.socket],
+        root: Path | None = None,
+    ) -> None:  # fmt: skip
         self._folder = Path(tempfile.mkdtemp(prefix="hotswitch-unit-"))
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(self._folder / "notify"))
@@ -62,7 +66,7 @@ class Unit:
         command = [sys.executable, "-m", "telephony.service", kind, identifier]
         # bash alone takes descriptors of more than one digit.
         self.process = Process(
-            ["bash", "-c", f"exec {redirections} {closings}; {_LAYOUT}", "bash", *command], env=environment, pass_fds=lifted
+            ["bash", "-c", f"exec {redirections} {closings}; {_LAYOUT}", "bash", *command], env=environment, pass_fds=lifted, folder=root
         )
         for fd in lifted:
             os.close(fd)
