@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from media.arrays import I32, U8, U64
+from media.arrays import U8, U64, Index
 
 
 def sockaddr(host: str, port: int) -> bytes:
@@ -42,15 +42,15 @@ class Addresses:
 
     def __init__(self, capacity: int) -> None:
         self._keys: U64 = np.full(capacity + 1, np.iinfo(np.uint64).max, np.uint64)
-        self._legs: I32 = np.full(capacity + 1, -1, np.int32)
+        self._legs: Index = np.full(capacity + 1, -1, np.intp)
         self._count = 0
 
-    def find(self, keys: U64) -> I32:
-        """int32[n]: the leg of each source, -1 where none is known."""
+    def find(self, keys: U64) -> Index:
+        """intp[n]: the leg of each source, -1 where none is known."""
         place = self._keys[: self._count + 1].searchsorted(keys)
         # The last entry is a sentinel; a key above all others lands on it.
         np.minimum(place, self._count, out=place)
-        return np.asarray(np.where(self._keys[place] == keys, self._legs[place], np.int32(-1)))
+        return np.asarray(np.where(self._keys[place] == keys, self._legs[place], -1))
 
     def get(self, source: int) -> int:
         """The leg of one source, -1 if none."""

@@ -18,7 +18,6 @@ DATAGRAM_BYTES_MAX = 2048
 """Longer ones are cut, and refused for it."""
 ADDRESS_BYTES = 16
 MSG_DONTWAIT = 0x40
-MSG_TRUNC = 0x20
 
 _HEADER = np.dtype(
     {
@@ -69,13 +68,16 @@ class Inbox:
         self._header["iovlen"] = 1
         self.length: U32 = self._header["length"]
         """uint32[row]: bytes received."""
-        self.flags: U64 = self._header["flags"]
         self._place = self._header.ctypes.data
 
     def receive(self, fd: int, first: int) -> int:
         """Take what waits at a socket into the rows from ``first`` on; how many came (0: nothing, or the socket failed)."""
         count: int = _recvmmsg(fd, self._place + first * _HEADER_BYTES, BATCH - first, MSG_DONTWAIT, None)
         return max(count, 0)
+
+    def receive_one(self, fd: int, row: int) -> bool:
+        """Take one datagram of a socket into a row; False: there was none."""
+        return bool(_recvmmsg(fd, self._place + row * _HEADER_BYTES, 1, MSG_DONTWAIT, None) == 1)
 
     def rewind(self) -> None:
         """Make the rows as long as they can be again."""

@@ -190,7 +190,8 @@ class Desk:
             raise MediaError("not-acceptable", "an address that is no IPv4 literal") from None
         legs, leg = self.engine.legs, record.leg
         legs.kinds[leg] = 0
-        for kind, number in agreement.kinds.items():
+        # Who holds us sends nothing that counts.
+        for kind, number in agreement.kinds.items() if agreement.receives else ():
             legs.kinds[leg, kind] = number
         legs.codec[leg], legs.payload_type[leg] = agreement.codec.number, agreement.payload_type
         legs.event_type[leg], legs.comfort_type[leg] = agreement.event_type, agreement.comfort_type

@@ -8,7 +8,7 @@ Rules (RFC 4733 section 2.5):
 import numpy as np
 
 from media import sources
-from media.arrays import I32, U8, Index
+from media.arrays import U8, Index
 from media.bank import Bank
 from media.codecs import PCMA
 from media.events import DIGITS
@@ -64,7 +64,7 @@ class DigitsOut:
             legs.relay_source[over] = -1
             legs.marker[over] = True
 
-    def _events(self, leg: I32) -> None:
+    def _events(self, leg: Index) -> None:
         if not len(leg):
             return
         legs = self._legs
@@ -77,7 +77,7 @@ class DigitsOut:
         second = legs.event_type[leg] | np.where(step == 1, 0x80, 0).astype(np.uint8)
         self._sender.packets(leg, second, legs.digit_timestamp[leg], payload, 4)
 
-    def _tones(self, leg: I32 | Index) -> None:
+    def _tones(self, leg: Index) -> None:
         """In the audio of G.711; other codecs have telephone-event or nothing."""
         legs = self._legs
         leg = np.asarray(leg[(legs.codec[leg] > 0) & (legs.codec[leg] <= PCMA)], np.int32)

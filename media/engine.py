@@ -12,9 +12,10 @@ Rules:
 from typing import NamedTuple
 
 import numpy as np
+from numpy import count_nonzero as how_many
 
 from media.addresses import Addresses
-from media.arrays import I16, I32
+from media.arrays import I16, I32, Index
 from media.bank import Bank
 from media.codecs import PCMA
 from media.datagrams import Inbox
@@ -34,6 +35,7 @@ from media.sockets import Sockets
 TICK_SECONDS = 0.005
 CATCH_UP_TICKS = 8
 HOUSEKEEPING_TICKS = 20
+REPORT_TICKS = 20
 
 
 class RoomPlay(NamedTuple):
@@ -109,7 +111,8 @@ class Engine:
             self._ticks += 1
             if self._ticks % HOUSEKEEPING_TICKS == 0:
                 self.events.expire(now)
-        self.reports.tick(now)
+        if self._ticks % REPORT_TICKS == 0:
+            self.reports.tick(now)
 
     def _serve(self, number: int, now: float) -> None:
         phase = self._phases[number]
@@ -127,7 +130,7 @@ class Engine:
         leg, size = block.leg, block.size
         frames = self.ring.take(leg)
         samples = self._mixer.decode(frames.payload, legs.codec_in[leg])
-        if not frames.whole.all():
+        if how_many(frames.whole) < len(frames.whole):
             self._conceal(leg, samples, frames)
         if size == 1:
             total: I32 = samples.astype(np.int32)
@@ -139,13 +142,13 @@ class Engine:
         if self.room_recordings or self.leg_recordings:
             self._record(block, samples, total, heard)
         sends = legs.sends[leg] & (legs.feed[leg] == FEED_MIX) & (legs.digit_step[leg] == 0) & (legs.digits_waiting[leg] == 0)
-        if not sends.all():
+        if how_many(sends) < len(sends):
             leg, heard = leg[sends], heard[sends]
         if len(leg):
             self.sender.audio(leg, self._mixer.encode(heard, legs.codec[leg]), FRAME_SAMPLES)
 
     @staticmethod
-    def _conceal(leg: I32, samples: I16, frames: Frames) -> None:
+    def _conceal(leg: Index, samples: I16, frames: Frames) -> None:
         """What is not there is silence."""
         halves = samples.reshape(len(leg), 2, -1)
         halves[~frames.halves] = 0
@@ -179,7 +182,7 @@ class Engine:
                 hears = heard[row] if legs.feed[leg] == FEED_MIX else self.bank.samples[legs.play_at[leg]]
                 recording.put(samples[row], np.clip(hears, -32768, 32767).astype(np.int16))
 
-    def _play(self, leg: I32) -> None:
+    def _play(self, leg: Index) -> None:
         legs, bank = self.legs, self.bank
         at = legs.play_at[leg]
         sends = legs.sends[leg] & (legs.digit_step[leg] == 0) & (legs.digits_waiting[leg] == 0)
@@ -189,7 +192,7 @@ class Engine:
             self.sender.audio(hears, bank.coded.reshape(-1, FRAME_SAMPLES)[law * len(bank.samples) + at[sends]], FRAME_SAMPLES)
         at = at + 1
         over = at >= legs.play_end[leg]
-        if over.any():
+        if how_many(over):
             again = over & legs.play_loop[leg]
             at = np.where(again, legs.play_first[leg], at)
             ended = leg[over & ~again]

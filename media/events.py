@@ -9,8 +9,9 @@ Rules:
 from typing import NamedTuple
 
 import numpy as np
+from numpy import count_nonzero as how_many
 
-from media.arrays import I32, U8, U32, Index
+from media.arrays import U8, U32, Index
 from media.legs import Legs
 
 DIGITS = "0123456789*#ABCD"
@@ -36,8 +37,8 @@ class EventsIn:
         self._legs = legs
         self._done: list[Digit] = []
 
-    def put(self, leg: I32, timestamp: U32, payload: U8, now: float) -> None:
-        """Take packets, at most one a leg: int32[n], uint32[n], uint8[n, 4 or more]."""
+    def put(self, leg: Index, timestamp: U32, payload: U8, now: float) -> None:
+        """Take packets, at most one a leg: intp[n], uint32[n], uint8[n, 4 or more]."""
         legs = self._legs
         known = legs.event_on[leg]
         step = (timestamp - legs.event_timestamp[leg]).view(np.int32)
@@ -47,7 +48,7 @@ class EventsIn:
             return
         leg, timestamp, payload = leg[valid], timestamp[valid], payload[valid]
         fresh = ~(known & (step == 0))[valid]
-        if fresh.any():
+        if how_many(fresh):
             row = leg[fresh]
             self._report(row[legs.event_on[row] & ~legs.event_done[row]])
             legs.event_on[row] = True
@@ -60,7 +61,7 @@ class EventsIn:
         legs.event_heard[leg] = now
         self._report(leg[((payload[:, 1] & 0x80) > 0) & ~legs.event_done[leg]])
 
-    def _report(self, leg: I32 | Index) -> None:
+    def _report(self, leg: Index) -> None:
         legs = self._legs
         legs.event_done[leg] = True
         for row in leg.tolist():
@@ -72,7 +73,7 @@ class EventsIn:
         """Report events that fell silent without an end."""
         legs = self._legs
         silent = legs.event_on & ~legs.event_done & legs.used & (now - legs.event_heard > SILENCE_SECONDS)
-        if silent.any():
+        if how_many(silent):
             self._report(np.flatnonzero(silent))
 
     def take(self) -> list[Digit]:

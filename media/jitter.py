@@ -12,8 +12,9 @@ Rules:
 from typing import NamedTuple
 
 import numpy as np
+from numpy import count_nonzero as how_many
 
-from media.arrays import F64, I32, I64, U8, Bool, Index
+from media.arrays import F64, I64, U8, Bool, Index
 from media.legs import FRAME_SAMPLES, FRAME_SECONDS, RING_FRAMES, Legs
 
 DEPTH_FRAMES_MAX = 10
@@ -22,8 +23,6 @@ SPARE_SECONDS = 0.032
 PAUSE_FRAMES = 50
 PAYLOAD_SAMPLES_MAX = 8 * FRAME_SAMPLES
 """Packets of more than 160 ms are refused."""
-POSITION_FIRST = 960 * 1024
-"""Where a stream's positions begin: a whole number of frames of any codec."""
 _HALF = FRAME_SAMPLES // 2
 
 
@@ -54,11 +53,11 @@ class JitterRing:
         self._stamp_both = legs.stamp.reshape(-1).view(np.int64)
         self._payload: U8 = np.zeros((rows_max, FRAME_SAMPLES), np.uint8)
 
-    def put(self, leg: I32, position: I64, length: I64, payload: U8, wait: F64) -> None:
+    def put(self, leg: Index, position: I64, length: I64, payload: U8, wait: F64) -> None:
         """Store packets, at most one a leg.
 
         Args:
-            leg: int32[n].
+            leg: intp[n].
             position: int64[n]: of the first sample.
             length: int64[n]: bytes, that is samples; at most `PAYLOAD_SAMPLES_MAX`.
             payload: uint8[n, any]: at least the longest of them.
@@ -67,7 +66,7 @@ class JitterRing:
         legs = self._legs
         frame = position // FRAME_SAMPLES
         playing = legs.playing[leg]
-        if not playing.all():
+        if how_many(playing) < len(playing):
             fresh = np.flatnonzero(~playing)
             row = leg[fresh]
             legs.play[row] = frame[fresh] - (wait[fresh] < 0.5 * FRAME_SECONDS)
@@ -77,14 +76,14 @@ class JitterRing:
             legs.missing[row] = -1  # the frame that the delay begins with is not missed
         ahead = frame - legs.play[leg]
         wild = (ahead >= RING_FRAMES - 1) | (ahead < -RING_FRAMES)
-        if wild.any():
+        if how_many(wild):
             row = leg[wild]
             legs.play[row] = frame[wild] - 1
             ahead[wild] = 1
         legs.margin[leg] = np.minimum(legs.margin[leg], ahead * FRAME_SECONDS + wait)
         ends = (position + length - 1) // FRAME_SAMPLES - legs.play[leg]
         late = ends < 0
-        if late.any():
+        if how_many(late):
             row = leg[late]
             legs.late[row] += 1
             depth = legs.hold[row] + (legs.missing[row] == 0)
@@ -92,7 +91,7 @@ class JitterRing:
             keep = np.flatnonzero(~late)
             leg, position, length, frame, payload = leg[keep], position[keep], length[keep], frame[keep], payload[keep]
         plain = (length == FRAME_SAMPLES) & (position % FRAME_SAMPLES == 0)
-        if plain.all():
+        if how_many(plain) == len(plain):
             self._put_whole(leg, frame, payload)
             return
         some = np.flatnonzero(plain)
@@ -102,16 +101,16 @@ class JitterRing:
         if len(odd):
             self._put_pieces(leg[odd], position[odd], length[odd], payload[odd])
 
-    def _put_whole(self, leg: I32, frame: I64, payload: U8) -> None:
-        slot = leg * np.int64(RING_FRAMES) + (frame & (RING_FRAMES - 1))
+    def _put_whole(self, leg: Index, frame: I64, payload: U8) -> None:
+        slot = leg * RING_FRAMES + (frame & (RING_FRAMES - 1))
         want = (frame & 0x7FFFFFFF) * 0x1_0000_0001
         again = self._stamp_both[slot] == want
-        if again.any():
+        if how_many(again):
             self._legs.late[leg[again]] += 1
         self._ring[slot] = payload[:, :FRAME_SAMPLES]
         self._stamp_both[slot] = want
 
-    def _put_pieces(self, leg: I32, position: I64, length: I64, payload: U8) -> None:
+    def _put_pieces(self, leg: Index, position: I64, length: I64, payload: U8) -> None:
         """Packets of any length and place: sample by sample; a half slot counts once its end was written."""
         longest = int(length.max())
         step = np.arange(longest)
@@ -128,19 +127,19 @@ class JitterRing:
             frame = half[row] >> 1
             self._stamp[leg[row] * np.int64(RING_FRAMES) + (frame & (RING_FRAMES - 1)), half[row] & 1] = frame & 0x7FFFFFFF
 
-    def take(self, leg: I32) -> Frames:
-        """The frames that are due now, and one step on; ``leg`` int32[n], all different."""
+    def take(self, leg: Index) -> Frames:
+        """The frames that are due now, and one step on; ``leg`` intp[n], all different."""
         legs = self._legs
         play = legs.play[leg]
         playing = legs.playing[leg]
         drop, hold = legs.drop[leg], legs.hold[leg]
-        if drop.any():
+        if how_many(drop):
             play += drop
             legs.drop[leg] = 0
-        slot = leg * np.int64(RING_FRAMES) + (play & (RING_FRAMES - 1))
+        slot = leg * RING_FRAMES + (play & (RING_FRAMES - 1))
         want = play & 0x7FFFFFFF
         whole = (self._stamp_both[slot] == want * 0x1_0000_0001) & playing
-        if hold.any():
+        if how_many(hold):
             held = hold > 0
             whole &= ~held
             play -= held
@@ -148,7 +147,7 @@ class JitterRing:
         payload = self._payload[: len(leg)]
         self._ring.take(slot, axis=0, out=payload, mode="clip")
         legs.play[leg] = play + 1
-        if whole.all():
+        if how_many(whole) == len(whole):
             halves = np.broadcast_to(True, (len(leg), 2))
             legs.missing[leg] = 0
         else:
@@ -157,24 +156,24 @@ class JitterRing:
             legs.missing[leg] = missing
             legs.concealed[leg] += (missing > 0) & (missing <= PAUSE_FRAMES)
             paused = missing > PAUSE_FRAMES
-            if paused.any():
+            if how_many(paused):
                 legs.playing[leg[paused]] = False
                 legs.missing[leg[paused]] = 0
         self._adapt(leg)
         return Frames(payload, whole, halves)
 
-    def _adapt(self, leg: I32) -> None:
+    def _adapt(self, leg: Index) -> None:
         legs = self._legs
         window = legs.window[leg] + np.int16(1)
         over = window >= WINDOW_FRAMES
-        if over.any():
+        if how_many(over):
             row: Index = leg[over].astype(np.intp)
             legs.drop[row] = legs.margin[row] > SPARE_SECONDS
             legs.margin[row] = np.float32(RING_FRAMES * FRAME_SECONDS)
             window[over] = 0
         legs.window[leg] = window
 
-    def restart(self, leg: I32) -> None:
+    def restart(self, leg: Index) -> None:
         """Forget what is stored: another source, another codec, or nobody listened."""
         self._legs.playing[leg] = False
         self._legs.stamp[leg] = -1

@@ -21,6 +21,8 @@ FRAME_SAMPLES = 160
 FRAME_SECONDS = 0.020
 RING_FRAMES = 16
 """Depth of the jitter ring: 320 ms."""
+POSITION_FIRST = 960 * 1024
+"""Where a stream's positions begin: a whole number of frames of any codec."""
 DIGITS_MAX = 32
 """Digits that wait to be sent, a leg."""
 
@@ -83,11 +85,12 @@ class Legs:
     """RTP clock of what comes in, Hz."""
 
     # The stream that comes in (RFC 3550 appendix A)
-    started: Bool
-    ssrc_in: U32
-    ssrc_next: U32
-    """Another source that was heard once; twice in a row, and it takes over."""
-    ssrc_next_valid: Bool
+    ssrc_in: I64
+    """-1: nothing was heard yet."""
+    ssrc_next: I64
+    """Another source that was heard once; twice in a row, and it takes over. -1: none."""
+    ssrc_next_after: I64
+    """`received` when that was."""
     sequence_max: I64
     """Highest extended sequence number."""
     sequence_first: I64
@@ -95,8 +98,8 @@ class Legs:
     """After a wild jump: the number that would prove it (RFC 3550 A.1); -1: no jump."""
     received: I64
     """Packets of this source, for the reports."""
-    packets_in: I64
-    """Packets since the leg exists."""
+    received_before: I64
+    """Packets of sources that this one followed."""
     bytes_in: I64
     lost_before: I64
     """Lost of sources that this one followed."""
@@ -109,10 +112,10 @@ class Legs:
     """Arrival minus timestamp of the last packet, in units of the RTP clock."""
     jitter: F64
     """Interarrival jitter, in units of the RTP clock."""
-    timestamp_in: U32
-    """Timestamp of the packet at `position`."""
     position: I64
-    """Samples since the stream began, of the newest packet."""
+    """Where the newest packet lies in its stream, samples."""
+    position_base: U32
+    """Timestamp of position 0."""
 
     # Jitter ring
     ring_wanted: Bool
@@ -149,11 +152,10 @@ class Legs:
     bytes_out: I64
 
     # Where it goes and what it hears
-    target: I32
+    target: I64
     """Leg that incoming packets are relayed to without decoding; -1: none."""
-    relay_ssrc: U32
-    """Source that the next two hold for (of what is relayed *to* this leg)."""
-    relay_source: I32
+    relay_source: I64
+    """Leg and SSRC (in 32 bits below) that the next two hold for, of what is relayed *to* this leg; -1: none."""
     relay_sequence: U16
     relay_timestamp: U32
     phase: U8
@@ -163,10 +165,10 @@ class Legs:
     room: I32
     """Room that it is in; -1: none."""
     echo: Bool
-    play_at: I32
+    play_at: I64
     """Frame of the source bank that is played next."""
-    play_first: I32
-    play_end: I32
+    play_first: I64
+    play_end: I64
     play_loop: Bool
 
     # Telephone events (RFC 4733)
@@ -231,7 +233,7 @@ class Legs:
             field[leg] = 0
         self.used[leg] = True
         self.since[leg] = now
-        for index in (self.target, self.relay_source, self.room, self.sequence_bad):
+        for index in (self.target, self.relay_source, self.room, self.sequence_bad, self.ssrc_in, self.ssrc_next):
             index[leg] = -1
         self.round_trip[leg] = -1.0
         self.stamp[leg] = -1

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from media.arrays import I32, I64, U8, U16, U32, Bool, Index
+import numpy as np
+
+from media.arrays import I64, U8, U16, U32, Bool, Index
 
 
 class Packets(NamedTuple):
@@ -10,8 +12,8 @@ class Packets(NamedTuple):
 
     row: Index
     """intp[n]: where they are in the inbox."""
-    leg: I32
-    """int32[n]."""
+    leg: Index
+    """intp[n]."""
     size: I64
     """int64[n]: bytes, header of 12 included; extension, CSRCs and padding are off."""
     sequence: U16
@@ -21,6 +23,6 @@ class Packets(NamedTuple):
 
     def pick(self, which: Bool) -> "Packets":
         """Those of them for which ``which`` holds; itself if all do."""
-        if which.all():
+        if np.count_nonzero(which) == len(which):
             return self
         return Packets(self.row[which], self.leg[which], self.size[which], self.sequence[which], self.timestamp[which], self.kind[which])

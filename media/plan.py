@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from media.arrays import I32
+from media.arrays import I32, Index
 from media.legs import Legs
 
 PHASES = 4
@@ -22,8 +22,8 @@ FEED_NOTHING, FEED_MIX, FEED_PLAY = 0, 1, 2
 class Block(NamedTuple):
     """Rooms of one size."""
 
-    leg: I32
-    """int32[rooms * size], room by room."""
+    leg: Index
+    """intp[rooms * size], room by room."""
     room: I32
     """int32[rooms]."""
     size: int
@@ -32,21 +32,21 @@ class Block(NamedTuple):
 class Phase(NamedTuple):
     """What one tick in four does."""
 
-    clocked: I32
-    """int32[n]: every leg whose clock goes on by this tick."""
+    clocked: Index
+    """intp[n]: every leg whose clock goes on by this tick."""
     blocks: list[Block]
-    players: I32
-    """int32[n]: legs that hear a source."""
+    players: Index
+    """intp[n]: legs that hear a source."""
 
 
 def plan(legs: Legs) -> list[Phase]:
     """The order of all phases."""
     ticking = np.flatnonzero(legs.used & ((legs.feed != FEED_NOTHING) | (legs.room >= 0) | (legs.digits_waiting > 0)))
     phase = legs.phase[ticking]
-    return [_phase(legs, ticking[phase == number].astype(np.int32)) for number in range(PHASES)]
+    return [_phase(legs, ticking[phase == number]) for number in range(PHASES)]
 
 
-def _phase(legs: Legs, leg: I32) -> Phase:
+def _phase(legs: Legs, leg: Index) -> Phase:
     room = legs.room[leg]
     mixed = leg[room >= 0]
     room = room[room >= 0]

@@ -7,15 +7,16 @@ Rules:
 - On the shared pair, an unknown source becomes a leg's only if exactly one leg was never heard and differs from it in either host or
   port alone; at most `STRANGERS_MAX` are looked at in a tick.
 - One leg's packets of one batch are taken one after the other, at most `ROUNDS_MAX`.
-- A tick takes at most `BATCHES_MAX` batches of a socket; the kernel's queue keeps the rest.
+- A tick takes at most `BATCHES_MAX` batches of a shared socket and `OWN_ROUNDS_MAX` datagrams of an own one; the kernel keeps the rest.
 """
 
 import numpy as np
+from numpy import count_nonzero as how_many
 
 from media.addresses import Addresses, key
-from media.arrays import F64, I32, I64, U8, U64, Bool, Index
+from media.arrays import F64, I64, U8, U64, Bool, Index
 from media.codecs import EVENT
-from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, MSG_TRUNC, Inbox
+from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, Inbox
 from media.events import EventsIn
 from media.jitter import PAYLOAD_SAMPLES_MAX, JitterRing
 from media.legs import Legs
@@ -29,6 +30,7 @@ HOLD_SECONDS = 3.0
 STRANGERS_MAX = 32
 ROUNDS_MAX = 16
 BATCHES_MAX = 64
+OWN_ROUNDS_MAX = 8
 HEADER_BYTES = 12
 
 
@@ -59,9 +61,9 @@ class Receiver:
         self._ring, self._relay, self._events, self._reports = ring, relay, events, reports
         self._streams = Streams(legs)
         self._kinds = legs.kinds.reshape(-1)
-        self._mark: I32 = np.zeros(legs.capacity, np.int32)
+        self._mark: Index = np.zeros(legs.capacity, np.intp)
         self._order: Index = np.arange(BATCH)
-        self._owner: I32 = np.zeros(BATCH, np.int32)
+        self._owner: Index = np.zeros(BATCH, np.intp)
         self._owner_rtcp: Bool = np.zeros(BATCH, np.bool_)
         self._source: U64 = legs.address.view(np.uint64)[:, 0]
         data = inbox.data
@@ -80,30 +82,39 @@ class Receiver:
         """Take what waits at all sockets."""
         self._strangers = STRANGERS_MAX
         inbox = self._inbox
-        for fd, table, is_rtcp in ((self._sockets.rtp, self._rtp, False), (self._sockets.rtcp, self._rtcp, True)):
-            for _ in range(BATCHES_MAX):
-                count = inbox.receive(fd, 0)
-                if count:
-                    leg = table.find(inbox.key[:count])
-                    if leg.min() < 0 and not is_rtcp:
-                        self._meet(leg, count)
-                    self._take(leg, np.full(count, is_rtcp), count, now)
-                if count < BATCH:
-                    break
-        self._drain_own(now)
+        for _ in range(BATCHES_MAX):
+            count = inbox.receive(self._sockets.rtp, 0)
+            if count:
+                leg = self._rtp.find(inbox.key[:count])
+                if leg.min() < 0:
+                    self._meet(leg, count)
+                self._take(leg, count, now)
+            if count < BATCH:
+                break
+        for _ in range(BATCHES_MAX):
+            count = inbox.receive(self._sockets.rtcp, 0)
+            if count:
+                self._take_reports(self._rtcp.find(inbox.key[:count]), self._order[:count], now)
+            if count < BATCH:
+                break
+        if self._sockets.leg_of:
+            self._drain_own(now)
 
     def _drain_own(self, now: float) -> None:
+        """Own sockets, one datagram of each in a round, so that a batch holds many legs."""
         inbox, leg_of = self._inbox, self._sockets.leg_of
         filled = 0
-        for fd in self._sockets.readable():
-            leg, is_rtcp = leg_of[fd]
-            if filled > BATCH - 16:
-                self._take_own(filled, now)
-                filled = 0
-            count = inbox.receive(fd, filled)
-            self._owner[filled : filled + count] = leg
-            self._owner_rtcp[filled : filled + count] = is_rtcp
-            filled += count
+        for _ in range(OWN_ROUNDS_MAX):
+            readable = self._sockets.readable()
+            for fd in readable:
+                if filled == BATCH:
+                    self._take_own(filled, now)
+                    filled = 0
+                if inbox.receive_one(fd, filled):
+                    self._owner[filled], self._owner_rtcp[filled] = leg_of[fd]
+                    filled += 1
+            if not readable:
+                break
         if filled:
             self._take_own(filled, now)
 
@@ -113,15 +124,19 @@ class Receiver:
         leg = self._owner[:count].copy()
         is_rtcp = self._owner_rtcp[:count]
         foreign = self._foreign(leg, is_rtcp, count)
-        if foreign.any():
-            for row in np.flatnonzero(foreign & ~is_rtcp).tolist():
-                self._latch(int(leg[row]), row, now)
+        if how_many(foreign):
+            for place in np.flatnonzero(foreign & ~is_rtcp).tolist():
+                self._latch(int(leg[place]), place, now)
             foreign = self._foreign(leg, is_rtcp, count)
             np.add.at(legs.refused, leg[foreign], 1)
             leg[foreign] = -1
-        self._take(leg, is_rtcp, count, now)
+        if how_many(is_rtcp):
+            row = np.flatnonzero(is_rtcp)
+            self._take_reports(leg[row], row, now)
+            leg[row] = -1
+        self._take(leg, count, now)
 
-    def _foreign(self, leg: I32, is_rtcp: Bool, count: int) -> Bool:
+    def _foreign(self, leg: Index, is_rtcp: Bool, count: int) -> Bool:
         """bool[count]: not from where the leg is; of RTCP the host alone is looked at (the upper half of the key)."""
         differs = self._source[leg] ^ self._inbox.key[:count]
         return np.asarray(np.where(is_rtcp, differs >> np.uint64(32), differs) != 0)
@@ -132,7 +147,7 @@ class Receiver:
         if not self._plausible(row) or int(source[2]) + int(source[3]) == 0:
             return
         from_told = key(source) == key(legs.told[leg])
-        if not from_told and legs.started[leg] and now - legs.heard[leg] < HOLD_SECONDS:
+        if not from_told and legs.ssrc_in[leg] >= 0 and now - legs.heard[leg] < HOLD_SECONDS:
             return
         legs.address[leg] = source
         legs.latched[leg] = True
@@ -143,7 +158,7 @@ class Receiver:
         """It looks like RTP at least."""
         return bool(self._inbox.length[row] >= HEADER_BYTES and self._first[row] & 0xC0 == 0x80)
 
-    def _meet(self, leg: I32, count: int) -> None:
+    def _meet(self, leg: Index, count: int) -> None:
         """Unknown sources at the shared socket: see whether one leg's address was told wrongly."""
         legs, inbox = self._legs, self._inbox
         for row in np.flatnonzero(leg < 0).tolist():
@@ -154,7 +169,7 @@ class Receiver:
                 continue
             known = self._rtp.get(key(inbox.address[row]))
             if known < 0:
-                waiting = np.flatnonzero(legs.used & ~legs.own & ~legs.started & legs.receives & (legs.told[:, 0] != 0))
+                waiting = np.flatnonzero(legs.used & ~legs.own & (legs.ssrc_in < 0) & legs.receives & (legs.told[:, 0] != 0))
                 told = legs.told[waiting]
                 same_port = (told[:, 2:4] == inbox.address[row, 2:4]).all(axis=1)
                 same_host = (told[:, 4:8] == inbox.address[row, 4:8]).all(axis=1)
@@ -170,89 +185,110 @@ class Receiver:
                     legs.address_rtcp[known] = inbox.address[row]
             leg[row] = known
 
-    def _take(self, leg: I32, is_rtcp: Bool, count: int, now: float) -> None:
-        """Rows ``0 .. count`` of the inbox, each of a leg or -1."""
+    def _take_reports(self, leg: Index, row: Index, now: float) -> None:
+        """RTCP in rows of the inbox, each of a leg or -1."""
         inbox = self._inbox
+        control = (self._first[row] & 0xC0 == 0x80) & (self._second[row] & 0xE0 == 0xC0) & (inbox.length[row] < DATAGRAM_BYTES_MAX)
+        good = control & (leg >= 0)
+        self._refuse(leg[~good])
+        if how_many(good):
+            self._reports.take(row[good], leg[good], now)
+
+    def _refuse(self, leg: Index) -> None:
+        known = leg >= 0
+        np.add.at(self._legs.refused, leg[known], 1)
+        self.stray += len(leg) - int(how_many(known))
+
+    def _take(self, leg: Index, count: int, now: float) -> None:
+        """Rows ``0 .. count`` of the inbox, each of a leg or -1; RTP, or RTCP on the same port."""
         second = self._second[:count]
-        good = (leg >= 0) & (inbox.length[:count] >= 8) & ((self._first[:count] & 0xC0) == 0x80) & (inbox.flags[:count] & MSG_TRUNC == 0)
-        # Packet types 192 to 223 are RTCP (RFC 5761 section 4).
-        control = good & ((second & 0xE0) == 0xC0)
-        audio = good & ~control & ~is_rtcp & (inbox.length[:count] >= HEADER_BYTES)
-        taken = audio | control
-        if not taken.all():
-            lost = leg[~taken]
-            known = lost >= 0
-            np.add.at(self._legs.refused, lost[known], 1)
-            self.stray += int(len(lost) - known.sum())
-        if control.any():
-            row = self._order[:count][control]
-            self._reports.take(row, leg[row], now)
-        row = self._order[:count] if audio.all() else np.flatnonzero(audio)
-        if not len(row):
-            return
-        some = leg[row]
-        self._mark[some] = row
-        if (self._mark[some] == row).all():
-            self._packets(row, some, now)
-            return
-        for _ in range(ROUNDS_MAX):
-            _, first = np.unique(some, return_index=True)
-            first.sort()
-            self._packets(row[first], some[first], now)
-            row, some = np.delete(row, first), np.delete(some, first)
+        # Packet types 192 to 223 are RTCP (RFC 5761 section 4); what fills the whole row was cut.
+        sized = self._inbox.length[:count] - np.uint32(HEADER_BYTES) < DATAGRAM_BYTES_MAX - HEADER_BYTES
+        good = sized & (leg >= 0) & (self._first[:count] & 0xC0 == 0x80) & (second & 0xE0 != 0xC0)
+        row = self._order[:count]
+        if how_many(good) < count:
+            control = np.flatnonzero((second & 0xE0 == 0xC0) & (leg >= 0))
+            if len(control):
+                self._take_reports(leg[control], control, now)
+            rest = ~good
+            rest[control] = False
+            self._refuse(leg[rest])
+            row, leg = row[good], leg[good]
             if not len(row):
                 return
-        np.add.at(self._legs.refused, some, 1)
+        self._mark[leg] = row
+        if how_many(self._mark.take(leg) == row) == len(row):
+            self._packets(row, leg, now)
+            return
+        for _ in range(ROUNDS_MAX):
+            _, first = np.unique(leg, return_index=True)
+            first.sort()
+            self._packets(row[first], leg[first], now)
+            row, leg = np.delete(row, first), np.delete(leg, first)
+            if not len(row):
+                return
+        self._refuse(leg)
 
-    def _packets(self, row: Index, leg: I32, now: float) -> None:
+    def _packets(self, row: Index, leg: Index, now: float) -> None:
         """RTP, at most one packet a leg."""
         legs, inbox = self._legs, self._inbox
-        size = inbox.length[row].astype(np.int64)
-        if (self._first[row] != 0x80).any():
+        size: I64 = inbox.length[row].astype(np.int64)
+        if how_many(self._first[row] != 0x80):
             row, leg, size = self._bare(row, leg, size)
-        kind = self._kinds[leg * np.int64(128) + (self._second[row] & 0x7F)]
+        kind = self._kinds.take(leg * 128 + (self._second[row] & 0x7F))
         sequence, timestamp = self._sequence[row].astype(np.uint16), self._timestamp[row].astype(np.uint32)
         packets = Packets(row, leg, size, sequence, timestamp, kind)
-        can = (kind > 0) & legs.receives[leg]
-        if not can.all():
+        if how_many(kind) < len(kind):
             legs.refused[leg[kind == 0]] += 1
-            packets = packets.pick(can)
+            packets = packets.pick(kind > 0)
         ssrc = self._ssrc[packets.row].astype(np.uint32)
-        packets = packets.pick(self._streams.check(packets.leg, ssrc, packets.sequence, packets.timestamp, now))
+        good = self._streams.check(packets.leg, ssrc, packets.sequence, packets.timestamp, now)
+        if good is not None:
+            packets = packets.pick(good)
         legs.bytes_in[packets.leg] += packets.size - HEADER_BYTES
-        self._audio(packets.pick(packets.kind < EVENT), now)
-        event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
-        if len(event.row):
+        audio = packets.kind < EVENT
+        if how_many(audio) == len(audio):
+            self._audio(packets, now)
+        else:
+            self._audio(packets.pick(audio), now)
+            event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
             self._events.put(event.leg, event.timestamp, inbox.data[event.row, HEADER_BYTES : HEADER_BYTES + 4], now)
-        target = legs.target[packets.leg]
-        on = (target >= 0) & legs.sends[target] & (legs.digit_step[target] == 0)
-        if on.any():
-            self._relay.send(packets.pick(on), target[on], now)
+        target = legs.target.take(packets.leg)
+        on = target >= 0
+        if how_many(on):
+            on &= legs.sends.take(target) & (legs.digits_waiting.take(target) == 0)
+            if how_many(on) == len(on):
+                self._relay.send(packets, target, now)
+            elif how_many(on):
+                self._relay.send(packets.pick(on), target[on], now)
 
     def _audio(self, packets: Packets, now: float) -> None:
         """Times of audio packets, and their way into the ring where ticks want them."""
         legs = self._legs
-        changed = packets.kind != legs.codec_in[packets.leg]
-        if changed.any():
-            legs.codec_in[packets.leg[changed]] = packets.kind[changed]
-            self._ring.restart(packets.leg[changed])
-        position = self._streams.place(packets.leg, packets.timestamp, now)
-        wanted = legs.ring_wanted[packets.leg] & (packets.size <= HEADER_BYTES + PAYLOAD_SAMPLES_MAX)
-        if not wanted.any():
-            return
         row, leg, size = packets.row, packets.leg, packets.size
-        if not wanted.all():
+        changed = packets.kind != legs.codec_in.take(leg)
+        if how_many(changed):
+            legs.codec_in[leg[changed]] = packets.kind[changed]
+            self._ring.restart(leg[changed])
+        position = self._streams.place(leg, packets.timestamp, now)
+        wanted = legs.ring_wanted.take(leg)
+        if not how_many(wanted):
+            return
+        wanted &= size <= HEADER_BYTES + PAYLOAD_SAMPLES_MAX
+        if how_many(wanted) < len(wanted):
             row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
+            if not len(row):
+                return
         longest = max(int(size.max()), HEADER_BYTES)
         together = len(row) == row[-1] - row[0] + 1
         payload = self._inbox.data[row[0] : row[-1] + 1, HEADER_BYTES:longest] if together else self._inbox.data[row, HEADER_BYTES:longest]
         self._ring.put(leg, position, size - HEADER_BYTES, payload, self._wait(leg))
 
-    def _wait(self, leg: I32) -> F64:
+    def _wait(self, leg: Index) -> F64:
         """float64[n]: seconds until the next tick of each leg."""
-        return ((self._legs.phase[leg] - np.uint8(self.tick & 3)) & np.uint8(3)) * np.float64(0.005)
+        return ((self._legs.phase.take(leg) - np.uint8(self.tick & 3)) & np.uint8(3)) * np.float64(0.005)
 
-    def _bare(self, row: Index, leg: I32, size: I64) -> tuple[Index, I32, I64]:
+    def _bare(self, row: Index, leg: Index, size: I64) -> tuple[Index, Index, I64]:
         """Take CSRCs, header extension and padding off (RFC 3550 section 5.1); rows that contradict themselves are refused."""
         data = self._inbox.data
         first = self._first[row]
@@ -264,7 +300,7 @@ class Receiver:
         padded = (first & 0x20) > 0
         end = size - np.where(padded, data[row, np.maximum(size - 1, 0)], 0)
         bad = (begin > end) | (extended & (place + 4 > size)) | (padded & (end == size))
-        if bad.any():
+        if how_many(bad):
             self._legs.refused[leg[bad]] += 1
             keep = ~bad
             row, leg, begin, end = row[keep], leg[keep], begin[keep], end[keep]

@@ -8,8 +8,9 @@ Rules:
 """
 
 import numpy as np
+from numpy import count_nonzero as how_many
 
-from media.arrays import I32, I64, U8, U64, Bool, Index
+from media.arrays import I64, U8, U64, Bool, Index
 from media.codecs import COMFORT, EVENT, PCMA, PCMU
 from media.datagrams import Inbox, Outbox, pointers
 from media.g711 import CHANGE_PAIRS
@@ -34,79 +35,89 @@ class Relay:
         self._timestamp = data[:, 4:8].view(">u4")[:, 0]
         self._ssrc = data[:, 8:12].view(">u4")[:, 0]
 
-    def send(self, packets: Packets, target: I32, now: float) -> None:
-        """Send packets on to ``target``, int32[n]; their rows of the inbox are written over."""
+    def send(self, packets: Packets, target: Index, now: float) -> None:
+        """Send packets on to ``target``, intp[n]; their rows of the inbox are written over."""
         legs = self._legs
-        leg, kind = packets.leg, packets.kind
-        changed = (legs.relay_ssrc[target] != legs.ssrc_in[leg]) | (legs.relay_source[target] != leg)
-        if changed.any():
-            self._join(packets.pick(changed), target[changed], now)
-        codec = legs.codec[target]
-        kind_out = np.where(
-            kind == EVENT, legs.event_type[target], np.where(kind == COMFORT, legs.comfort_type[target], legs.payload_type[target])
-        )
-        can = (kind == codec) | ((kind <= PCMA) & (codec <= PCMA)) | ((kind >= EVENT) & (kind_out > 0))
-        if not can.all():
-            legs.relay_sequence[target[~can]] -= np.uint16(1)
-            packets, target, codec, kind_out = packets.pick(can), target[can], codec[can], kind_out[can]
+        source = packets.leg << 32 | legs.ssrc_in.take(packets.leg)
+        changed = legs.relay_source.take(target) != source
+        if how_many(changed):
+            self._join(packets.pick(changed), target[changed], source[changed], now)
+        codec = legs.codec.take(target)
+        kind_out = legs.payload_type.take(target)
+        if how_many(packets.kind != codec):
+            packets, target, kind_out = self._translate(packets, target, codec, kind_out)
             if not len(target):
                 return
-        row, _, size, _, _, kind = packets
-        sequence = packets.sequence + legs.relay_sequence[target]
-        timestamp = packets.timestamp + legs.relay_timestamp[target]
-        newest = (sequence - legs.sequence_out[target]).view(np.int16) >= 0
-        if newest.all():
+        row, _, size, sequence, timestamp, _ = packets
+        sequence = sequence + legs.relay_sequence.take(target)
+        timestamp = timestamp + legs.relay_timestamp.take(target)
+        last = legs.sequence_out.take(target)
+        if how_many((sequence - last).view(np.int16) < 0) == 0:
             legs.sequence_out[target] = sequence + np.uint16(1)
             legs.timestamp_out[target] = timestamp
         else:
+            newest = (sequence - last).view(np.int16) >= 0
             ahead = target[newest]
             legs.sequence_out[ahead] = sequence[newest] + np.uint16(1)
             legs.timestamp_out[ahead] = timestamp[newest]
         legs.clock_out[target] = now
-        self._second[row] = kind_out | (self._second[row] & 0x80) | legs.marker[target].view(np.uint8) << np.uint8(7)
-        legs.marker[target] = False
+        marker = legs.marker.take(target)
+        if how_many(marker):
+            kind_out = kind_out | marker.view(np.uint8) << np.uint8(7)
+            legs.marker[target] = False
+        self._second[row] = kind_out | (self._second[row] & 0x80)
         self._sequence[row] = sequence
         self._timestamp[row] = timestamp
-        self._ssrc[row] = legs.ssrc_out[target]
-        differs = (kind != codec) & (kind <= PCMA)
-        if differs.any():
-            self._change(row, differs & (kind == PCMU), 1, size)
-            self._change(row, differs & (kind == PCMA), 2, size)
+        self._ssrc[row] = legs.ssrc_out.take(target)
         legs.packets_out[target] += 1
         legs.bytes_out[target] += size - 12
         self._inbox.size[row] = size
         self._post(row, target)
         self._inbox.rewind()
 
-    def _join(self, packets: Packets, target: I32, now: float) -> None:
+    def _translate(self, packets: Packets, target: Index, codec: U8, kind_out: U8) -> tuple[Packets, Index, U8]:
+        """Where what comes is not what goes: the other law, events, comfort noise, or nothing that could go on."""
+        legs, kind = self._legs, packets.kind
+        kind_out = np.where(kind == EVENT, legs.event_type[target], np.where(kind == COMFORT, legs.comfort_type[target], kind_out))
+        can = (kind == codec) | ((kind <= PCMA) & (codec <= PCMA)) | ((kind >= EVENT) & (kind_out > 0))
+        if how_many(can) < len(can):
+            legs.relay_sequence[target[~can]] -= np.uint16(1)
+            packets, target, codec, kind_out = packets.pick(can), target[can], codec[can], kind_out[can]
+        differs = (packets.kind != codec) & (packets.kind <= PCMA)
+        if how_many(differs):
+            self._change(packets.row, differs & (packets.kind == PCMU), 1, packets.size)
+            self._change(packets.row, differs & (packets.kind == PCMA), 2, packets.size)
+        return packets, target, kind_out
+
+    def _join(self, packets: Packets, target: Index, source: Index, now: float) -> None:
         """Another source for some legs: let its numbers go on from what they sent last."""
         legs = self._legs
-        legs.relay_ssrc[target], legs.relay_source[target] = legs.ssrc_in[packets.leg], packets.leg
+        legs.relay_source[target] = source
         legs.relay_sequence[target] = legs.sequence_out[target] - packets.sequence
         elapsed = np.maximum((now - legs.clock_out[target]) * legs.clock[target], legs.clock[target] * FRAME_SECONDS)
         legs.relay_timestamp[target] = legs.timestamp_out[target] + elapsed.astype(np.int64).astype(np.uint32) - packets.timestamp
         legs.marker[target] = True
 
     def _change(self, row: Index, which: Bool, change: int, size: I64) -> None:
-        if not which.any():
+        if not how_many(which):
             return
         table = CHANGE_PAIRS[change]
         end = int(size[which].max() + 1) // 2
-        if which.all() and len(row) == row[-1] - row[0] + 1:
+        if how_many(which) == len(row) == row[-1] - row[0] + 1:
             part = self._pairs[row[0] : row[-1] + 1, 6:end]
             part[:] = table.take(part)
             return
         some = row[which]
         self._pairs[some, 6:end] = table.take(self._pairs[some, 6:end])
 
-    def _post(self, row: Index, target: I32) -> None:
-        own = self._legs.own[target]
-        if own.any():
+    def _post(self, row: Index, target: Index) -> None:
+        own = self._legs.own.take(target)
+        if how_many(own):
             where = np.flatnonzero(own)
             count = self.outbox.load(self._address[target[where]], self._inbox.iov[row[where]], 1)
             self.outbox.send_each([self._sockets.rtp_of(leg) for leg in target[where].tolist()], list(range(count)))
             shared = np.flatnonzero(~own)
             row, target = row[shared], target[shared]
         if len(row):
-            count = self.outbox.load(self._address[target], self._inbox.iov[row], 1)
+            count = self.outbox.load(self._address.take(target), self._inbox.iov.take(row), 1)
             self.outbox.send(self._sockets.rtp, 0, count)

@@ -12,9 +12,9 @@ from media.record import LegRecord
 def report(legs: Legs, record: LegRecord, connected_to: str, now: float) -> LegReport:
     """The report of a leg now."""
     leg = record.leg
-    expected = int(legs.sequence_max[leg] - legs.sequence_first[leg]) + 1 if legs.started[leg] else 0
+    expected = int(legs.sequence_max[leg] - legs.sequence_first[leg]) + 1 if legs.ssrc_in[leg] >= 0 else 0
     lost = int(legs.lost_before[leg]) + max(expected - int(legs.received[leg]), 0)
-    packets = int(legs.packets_in[leg])
+    packets = int(legs.received_before[leg] + legs.received[leg])
     clock = max(float(legs.rate[leg]), 1.0)
     buffered = 0.0
     if legs.playing[leg]:

@@ -11,8 +11,9 @@ Rules:
 from typing import Any
 
 import numpy as np
+from numpy import count_nonzero as how_many
 
-from media.arrays import I32, I64, U8, U64, Index
+from media.arrays import I64, U8, U64, Index
 from media.datagrams import BATCH, Inbox, Outbox, pointers
 from media.legs import Legs
 from media.sockets import Sockets
@@ -53,7 +54,7 @@ class ReportsIn:
             value = value << 8 | data[row, place + byte]
         return value
 
-    def take(self, row: Index, leg: I32, now: float) -> None:
+    def take(self, row: Index, leg: Index, now: float) -> None:
         """Walk compound packets: rows of the inbox, and the leg of each."""
         legs, data = self._legs, self._inbox.data
         length = self._inbox.length[row].astype(np.int64)
@@ -68,7 +69,7 @@ class ReportsIn:
             fits = (end <= length) & (first & 0xC0 == 0x80)
             row, leg, length, place, end, first, kind = (array[fits] for array in (row, leg, length, place, end, first, kind))
             sender = (kind == SR) & (end >= place + 28)
-            if sender.any():
+            if how_many(sender):
                 some = leg[sender]
                 legs.remote_ntp[some] = self._word(row[sender], place[sender] + 10, 4).astype(np.uint32)
                 legs.remote_report[some] = now
@@ -81,12 +82,12 @@ class ReportsIn:
                 self._block(row[here], leg[here], block[here], now)
                 block = block + 24
             leaves = (kind == BYE) & (end >= place + 8)
-            if leaves.any():
+            if how_many(leaves):
                 some = leg[leaves]
                 legs.left[some] |= self._word(row[leaves], place[leaves] + 4, 4) == legs.ssrc_in[some]
             place = end
 
-    def _block(self, row: Index, leg: I32, place: I64, now: float) -> None:
+    def _block(self, row: Index, leg: Index, place: I64, now: float) -> None:
         legs = self._legs
         ours = self._word(row, place, 4) == legs.ssrc_out[leg]
         row, leg, place = row[ours], leg[ours], place[ours]
@@ -125,14 +126,14 @@ class ReportsOut:
         due = np.flatnonzero(legs.used & (legs.report_due <= now))
         if len(due):
             self.schedule(due, now)
-            self.send(due[legs.started[due] | (legs.packets_out[due] > 0)], now)
+            self.send(due[(legs.ssrc_in[due] >= 0) | (legs.packets_out[due] > 0)], now)
 
     def send(self, leg: Index, now: float, leaving: bool = False) -> None:
         """Report for some legs now; ``leaving`` adds BYE."""
         legs = self._legs
         leg = leg[legs.address_rtcp[leg, 0] != 0]
         sent = legs.packets_out[leg] > legs.report_sent[leg]
-        heard = legs.started[leg]
+        heard = legs.ssrc_in[leg] >= 0
         for sender in (True, False):
             for block in (True, False):
                 some = leg[(sent == sender) & (heard == block)]
@@ -174,7 +175,7 @@ class ReportsOut:
         missing = interval - (legs.received[leg] - legs.received_prior[leg])
         fraction = np.where((interval > 0) & (missing > 0), (missing << 8) // np.maximum(interval, 1), 0)
         legs.expected_prior[leg], legs.received_prior[leg] = expected, legs.received[leg]
-        packet["of"] = legs.ssrc_in[leg]
+        packet["of"] = legs.ssrc_in[leg].astype(np.uint32)
         packet["lost"] = np.minimum(fraction, 255) << 24 | (lost & 0xFFFFFF)
         packet["highest"] = (legs.sequence_max[leg] & 0xFFFFFFFF).astype(np.uint32)
         packet["jitter"] = legs.jitter[leg].astype(np.uint32)

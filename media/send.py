@@ -6,8 +6,9 @@ Rules (RFC 3550 section 5.1, RFC 3551 section 4.1):
 """
 
 import numpy as np
+from numpy import count_nonzero as how_many
 
-from media.arrays import I32, I64, U8, U32, U64
+from media.arrays import I64, U8, U32, U64, Index
 from media.datagrams import BATCH, Outbox, Pages, pointers
 from media.legs import FRAME_SECONDS, Legs
 from media.sockets import Sockets
@@ -30,27 +31,27 @@ class Sender:
         self._ssrc = header[:, 8:12].view(">u4")[:, 0]
         self._address: U64 = pointers(legs.address)
 
-    def advance(self, leg: I32, now: float) -> None:
-        """Move the clocks of legs, int32[n], to the frame of this tick: `Legs.timestamp_out` is then its timestamp."""
+    def advance(self, leg: Index, now: float) -> None:
+        """Move the clocks of legs, intp[n], to the frame of this tick: `Legs.timestamp_out` is then its timestamp."""
         legs = self._legs
         step = legs.clock[leg] * FRAME_SECONDS
         elapsed = now - legs.clock_out[leg]
         paused = elapsed > PAUSE_SECONDS
-        if paused.any():
+        if how_many(paused):
             frames = np.maximum(np.rint(elapsed / FRAME_SECONDS), 1.0)
             step = np.where(paused, step * frames, step)
             legs.marker[leg[paused]] = True
         legs.timestamp_out[leg] += step.astype(np.int64).astype(np.uint32)
         legs.clock_out[leg] = now
 
-    def audio(self, leg: I32, payload: U8, size: int | I64) -> None:
-        """Send a frame to each of some legs: int32[n], uint8[n, bytes] (C-contiguous), of which ``size`` bytes count."""
+    def audio(self, leg: Index, payload: U8, size: int | I64) -> None:
+        """Send a frame to each of some legs: intp[n], uint8[n, bytes] (C-contiguous), of which ``size`` bytes count."""
         legs = self._legs
         kind = legs.payload_type[leg] | legs.marker[leg].view(np.uint8) << np.uint8(7)
         legs.marker[leg] = False
         self.packets(leg, kind, legs.timestamp_out[leg], payload, size)
 
-    def packets(self, leg: I32, second: U8, timestamp: U32, payload: U8, size: int | I64) -> None:
+    def packets(self, leg: Index, second: U8, timestamp: U32, payload: U8, size: int | I64) -> None:
         """Send packets whose second byte (marker and payload type) and timestamp are given."""
         legs = self._legs
         for first in range(0, len(leg), BATCH):
@@ -69,10 +70,10 @@ class Sender:
             self._pages.lend(payload[part], bytes_each)
             self._post(row, count)
 
-    def _post(self, leg: I32, count: int) -> None:
+    def _post(self, leg: Index, count: int) -> None:
         own = self._legs.own[leg]
         iov = self._pages.iov[:count]
-        if own.any():
+        if how_many(own):
             mine = leg[own]
             loaded = self.outbox.load(self._address[mine], iov[own], 2)
             self.outbox.send_each([self._sockets.rtp_of(row) for row in mine.tolist()], list(range(loaded)))

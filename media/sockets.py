@@ -3,7 +3,7 @@
 Rules:
 - A leg shares the pair where its peer's address tells it apart; a leg that can't be told apart gets a pair of its own.
 - RTP on an even port, RTCP on the next one (RFC 3550 section 11). A port is tried once a round; a range without a free pair is ``full``.
-- Own sockets are found readable by one epoll; each gives at most `OWN_BURST` datagrams a tick, so that none starves the others.
+- Own sockets are found readable by one epoll.
 """
 
 import os
@@ -16,7 +16,6 @@ from media.config import MediaConfiguration
 SHARED_BUFFER_BYTES = 16 << 20
 """Kernel queue of the shared pair, as far as the system allows."""
 OWN_BUFFER_BYTES = 128 << 10
-OWN_BURST = 16
 POLL_MAX = 4096
 """Own sockets looked at in one tick."""
 
