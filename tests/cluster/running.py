@@ -49,12 +49,12 @@ class Running:
         self.temporary = folder / "temporary"
         self.temporary.mkdir(parents=True, exist_ok=True)
         self.mark = secrets.token_hex(8)
-        self.machine_network = f"127.{random.randint(2, 250)}.{random.randint(1, 250)}"
+        self.machine_net = f"127.{random.randint(2, 250)}.{random.randint(1, 250)}"
         """The addresses of its machines begin so: one net a cluster, so that several run beside each other."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HOTSWITCH_")}
         self.environment = environment | {MARK: self.mark, "TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(self.temporary)}
         command = [str(COMMAND), "up", "--json", "--data", str(self.data), "--sip-port", "0", "--api-port", "0"]
-        command += ["--machine-network", self.machine_network, *arguments]
+        command += ["--machine-net", self.machine_net, *arguments]
         started = time.monotonic()
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -120,7 +120,7 @@ class Running:
         """Sockets that are bound to an address of this cluster's machines, or to its public address, as /proc/net tells."""
         host, _, port = self.sip.rpartition(":")
         public = f"{_hexadecimal(host)}:{int(port):04X}"
-        net = tuple(int(part) for part in self.machine_network.split("."))
+        net = tuple(int(part) for part in self.machine_net.split("."))
         machines = "".join(f"{part:02X}" for part in reversed(net))
         found = []
         for table in ("udp", "tcp"):
