@@ -3,6 +3,7 @@
 Only what is light is imported here: the launcher is forked before keys, sockets and the event loop come.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from agent.launcher import fork_launcher
 
 TOKEN_VARIABLE = "HOTSWITCH_JOIN_TOKEN"
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_DONE, EXIT_USAGE = 0, 2
 
 
 def read_token(token: str | None, token_file: Path | None) -> str | None:
@@ -53,17 +54,17 @@ def run_agent(
         return EXIT_USAGE
     os.environ.pop(TOKEN_VARIABLE, None)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     control, launcher = fork_launcher()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         from agent.main import main
 
         return main(folder, text, name, host, control, ready)
     except KeyboardInterrupt:
-        return EXIT_FAILED
+        # Told to end before it was there: nothing runs yet.
+        return EXIT_DONE
     finally:
         control.close()
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(launcher, 0)
-        except ChildProcessError:
-            launcher = 0

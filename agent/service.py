@@ -134,6 +134,10 @@ class Agent:
         ready()
         self._soon()
         await self._stopped.wait()
+        # A second signal must not cut the end short.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         await self._end()
 
     async def _end(self) -> None:

@@ -9,6 +9,7 @@ Rules:
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from agent import unit as units
 from agent.bundles import Bundles
 from agent.descriptors import receive_message, send_message
 from agent.launcher import Exited, Kill, Launch, Launched, LaunchFailed, spawn_launcher
@@ -27,7 +29,7 @@ from agent.log import Log
 from agent.notify import NotifySocket
 from agent.process import Applied, NotApplied, Notified, Process, Remaining, Word
 from agent.sockets import SocketError, Sockets
-from agent.unit import WATCHDOG_SECONDS, Action, State, UnitMachine
+from agent.unit import Action, State, UnitMachine
 from agent.wire.messages import Failure, MachineDocument, Unit, UnitReport
 
 LATE_SECONDS = 2.0
@@ -186,7 +188,7 @@ class Supervisor:
             if deadline is not None and now >= deadline:
                 before = machine.state
                 machine.timeout(now)
-                if machine.state is not before and machine.message:
+                if machine.state in (State.ENDING, State.STOPPING) and before not in (State.ENDING, State.STOPPING) and machine.message:
                     self._log.say(machine.id, machine.message)
                 self._act(machine, now)
                 self._changed()
@@ -291,7 +293,7 @@ class Supervisor:
         environment = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
         environment |= _SINGLE_THREADED
         environment["NOTIFY_SOCKET"] = self._notify.name
-        environment["WATCHDOG_USEC"] = str(int(WATCHDOG_SECONDS * 1_000_000))
+        environment["WATCHDOG_USEC"] = str(int(units.WATCHDOG_SECONDS * 1_000_000))
         if spec.state:
             state = self._folder / "units" / spec.id
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -446,6 +448,8 @@ class Supervisor:
         """Every unit died with it; a new one, unless this is the end."""
         self._loop.remove_reader(self._launcher.fileno())
         self._launcher.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
         if not self._ending:
             self._log.say("agent", "launcher: gone; starting another one")
             self._launcher, _ = spawn_launcher()

@@ -11,6 +11,8 @@ from typing import Any
 
 import zmq
 
+from agent import conversation
+from agent import unit as units_module
 from agent.run import run_agent
 from agent.wire import broker as protocol
 from agent.wire import topics
@@ -135,10 +137,10 @@ class Cluster:
         self.tokens[proof.id] = TokenRecord(id=proof.id, public=proof.public, cluster=CLUSTER, role="machine", expires=time.time() + 900)
         return made
 
-    def join(self, name: str = "one") -> Known:
+    def join(self, name: str = "one", **arguments: Any) -> Known:
         """A new machine, with a session."""
         before = set(self.machines)
-        self.start_agent(name, str(self.token()))
+        self.start_agent(name, str(self.token()), **arguments)
         self.wait(lambda: set(self.machines) - before)
         known = self.machines[(set(self.machines) - before).pop()]
         self.wait(lambda: known.report is not None)
@@ -323,4 +325,6 @@ class Cluster:
 
 
 def _agent(folder: str, token: str | None, name: str, arguments: dict[str, Any]) -> None:
+    units_module.WATCHDOG_SECONDS = arguments.pop("watchdog_seconds", units_module.WATCHDOG_SECONDS)
+    conversation.SILENCE_SECONDS = arguments.pop("silence_seconds", conversation.SILENCE_SECONDS)
     raise SystemExit(run_agent(Path(folder), token=token, name=name, **arguments))

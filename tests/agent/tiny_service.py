@@ -2,11 +2,9 @@
 
 import array
 import os
+import signal
 import socket
 import struct
-import sys
-
-COMMANDS = ("echo", "refuse", "hang", "crash", "slow")
 
 
 def main(arguments):
@@ -47,17 +45,20 @@ def main(arguments):
                 facts = [
                     os.getcwd(),
                     os.environ.get("STATE_DIRECTORY", ""),
-                    *sorted(listen),
+                    ":".join(listen),
                     __file__,
-                    str(sorted(os.listdir("/proc/self/fd"))),
+                    *(os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)),
+                    str(len(os.listdir("/proc/self/fd"))),
+                    str(os.getsid(0) == os.getpid()),
+                    ",".join(sorted(os.environ)),
                 ]
                 service.send(b"N" + "\n".join(facts).encode())
             if text == "keep":
                 path = os.path.join(os.environ["STATE_DIRECTORY"], "count")
-                count = int(open(path).read()) + 1 if os.path.exists(path) else 1
-                with open(path, "w") as file:
-                    file.write(str(count))
-                service.send(b"N" + str(count).encode())
+                with open(path, "a+") as file:
+                    file.write("x")
+                    file.seek(0)
+                    service.send(b"N" + file.read().encode())
             service.send(b"A" + generation)
             if not configured:
                 configured = True
@@ -66,8 +67,7 @@ def main(arguments):
                 listen["udp"].settimeout(5)
                 service.send(b"N" + listen["udp"].recv(2048))
             if text == "hang":
-                while True:
-                    sys.stdin.read()
+                signal.pause()
         elif data[:1] == b"D":
             service.send(b"N" + b"drain " + str(struct.unpack(">d", data[1:])[0]).encode())
             service.send(b"R" + struct.pack(">I", work))
