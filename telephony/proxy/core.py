@@ -305,8 +305,13 @@ class Proxy:
 
     def _sender(self, message: Message) -> str:
         """User part of the From URI."""
+        value = message.get("from") or ""
         try:
-            return Address.parse(message.get("from") or "").uri.username
+            left = value.find("<")
+            if left >= 0 and '"' not in value:
+                right = value.find(">", left)
+                return Uri.parse(value[left + 1 : right]).username
+            return Address.parse(value).uri.username
         except ValueError as error:
             raise MessageError(f"bad From: {error}", 400, message) from None
 

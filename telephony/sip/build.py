@@ -33,12 +33,8 @@ def _follow(invite: Message, method: str, to: str, headers: tuple[tuple[str, str
 
 
 def make_trying(request: Message) -> bytes:
-    """100 Trying (RFC 3261 section 8.2.6): hop by hop, so the topmost Via would do; all are kept as everywhere."""
-    vias = "".join(f"Via: {value}\r\n" for value in request.get_lines("via"))
-    return (
-        f"SIP/2.0 100 Trying\r\n{vias}From: {request.get('from')}\r\nTo: {request.get('to')}\r\nCall-ID: {request.call_id}\r\n"
-        f"CSeq: {request.cseq} {request.cseq_method}\r\nContent-Length: 0\r\n\r\n"
-    ).encode("utf-8", "surrogateescape")
+    """100 Trying (RFC 3261 section 8.2.6)."""
+    return f"SIP/2.0 100 Trying\r\n{request.identity()}Content-Length: 0\r\n\r\n".encode("utf-8", "surrogateescape")
 
 
 def stamp_via(message: Message, flow: Flow) -> Flow:

@@ -13,6 +13,7 @@ Limits: `MESSAGE_BYTES_MAX`, `HEADERS_MAX`.
 
 from collections.abc import Iterable
 
+from telephony.sip.address import tag_of
 from telephony.sip.errors import MessageError
 from telephony.sip.names import spelling
 from telephony.sip.parsing import CSEQ_MAX as CSEQ_MAX
@@ -76,11 +77,9 @@ class Message:
         "call_id",
         "cseq",
         "cseq_method",
-        "from_tag",
         "method",
         "reason",
         "status",
-        "to_tag",
         "uri",
         "via",
     )
@@ -103,9 +102,6 @@ class Message:
     branch: str
     """Branch of the topmost Via; empty if it has none."""
     call_id: str
-    from_tag: str
-    to_tag: str
-    """Empty outside of a dialog."""
     cseq: int
     cseq_method: str
     """Method that the CSeq names: of a request, its own."""
@@ -123,6 +119,16 @@ class Message:
         return message
 
     # Reading
+
+    @property
+    def from_tag(self) -> str:
+        """Tag of the From; empty if it has none."""
+        return self._tag("from")
+
+    @property
+    def to_tag(self) -> str:
+        """Tag of the To; empty outside of a dialog."""
+        return self._tag("to")
 
     def get(self, name: str) -> str | None:
         """First line's value of a header, without surrounding space; None if absent. ``name`` is in lower case."""
@@ -314,6 +320,15 @@ class Message:
             self.remove("content-type")
         self.set("content-length", str(len(body)))
 
+    def identity(self) -> str:
+        """The lines that a response repeats: Via, From, To, Call-ID, CSeq, each with its line end (RFC 3261 section 8.2.6.2)."""
+        lines = self._lines
+        first = self._first
+        via = lines[first["via"]]
+        if self._more is not None and "via" in self._more:
+            via = "\r\n".join([via, *(lines[number] for number in self._more["via"])])
+        return f"{via}\r\n{lines[first['from']]}\r\n{lines[first['to']]}\r\n{lines[first['call-id']]}\r\n{lines[first['cseq']]}\r\n"
+
     def serialize(self) -> bytes:
         """The message as it goes on the wire; a missing Content-Length is added."""
         lines = self._lines
@@ -337,6 +352,15 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<Message {self._lines[0]!r} {self.call_id!r} {self.cseq} {self.cseq_method}>"
+
+    def _tag(self, name: str) -> str:
+        line = self._lines[self._first[name]]
+        at = line.rfind(";tag=")
+        if at >= 0:
+            tag = line[at + 5 :]
+            if tag.isalnum():
+                return tag
+        return tag_of(line[line.find(":") + 1 :])
 
     def _own(self) -> None:
         """Before its index changes: stop sharing it with every message of this shape."""
@@ -386,8 +410,6 @@ def make_response(
     message.via = request.via
     message.branch = request.branch
     message.call_id = request.call_id
-    message.from_tag = request.from_tag
-    message.to_tag = request.to_tag
     message.cseq = request.cseq
     message.cseq_method = request.cseq_method
     message.body = body
@@ -413,7 +435,6 @@ def make_response(
         first["via"] = more["via"].pop(0)
     if to_tag and not request.to_tag and status != 100 and "to" in first:
         lines[first["to"]] += f";tag={to_tag}"
-        message.to_tag = to_tag
     if status != 100 and status < 300 and "record-route" in index:
         for value in request.get_lines("record-route"):
             if "record-route" in first:

@@ -6,10 +6,10 @@ Rules:
 - What cannot be taken raises `MessageError`, with the message as far as it could be read if an answer is possible.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from telephony.sip import shape as shapes
-from telephony.sip.address import tag_of
 from telephony.sip.errors import MessageError
 from telephony.sip.shape import Shape
 from telephony.sip.text import TOKEN, parameter, split
@@ -24,6 +24,8 @@ STARTS_CACHED_MAX = 4096
 """Status lines and CSeq values that are remembered."""
 
 _find_shape = shapes.find
+_names = re.compile(r"\r\n([^:]*:)").findall
+"""Header names with their colons; a line without a colon spoils the name after it, or is missing at the end."""
 _status_lines: dict[str, tuple[int, str]] = {}
 _cseqs: dict[str, tuple[int, str]] = {}
 
@@ -34,7 +36,7 @@ def read(message: "Message", data: bytes) -> None:
     Raises:
         MessageError: it cannot be taken.
     """
-    if data[:1] in b"\r\n":
+    if data[:1] < b"!":
         data = data.lstrip(b"\r\n")
     if len(data) > MESSAGE_BYTES_MAX:
         raise MessageError(f"more than {MESSAGE_BYTES_MAX} bytes", 513)
@@ -45,9 +47,9 @@ def read(message: "Message", data: bytes) -> None:
         head = data[:-2]
     text = head.decode("utf-8", "surrogateescape")
     lines = text.split("\r\n")
-    names = tuple([line[: line.find(":") + 1] for line in lines[1:]])
+    names = tuple(_names(text))
     shape = _find_shape(names)
-    if shape is None:
+    if shape is None or len(names) != len(lines) - 1:
         if "\r\n " in text or "\r\n\t" in text:
             text = _unfold(text)
             lines = text.split("\r\n")
@@ -69,8 +71,7 @@ def read(message: "Message", data: bytes) -> None:
         _start_line(message, start, shape)
     broken = shape.broken or _identify(message, shape, body)
     if not broken:
-        number = len(lines) - 1
-        if text.count("\n") == number and text.count("\r") == number:
+        if len(head.splitlines()) == len(lines) or text.count("\n") == text.count("\r") == len(lines) - 1:
             if message.method is None or start.endswith(" SIP/2.0"):
                 return
             raise MessageError("Version Not Supported", 505, answerable(message))
@@ -99,10 +100,6 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
         message.branch = branch.rstrip()
     else:
         message.branch = parameter(via, "branch") or ""
-    number, start = shape.sender
-    message.from_tag = _tag(lines[number], start)
-    number, start = shape.receiver
-    message.to_tag = _tag(lines[number], start)
     number, start = shape.call_id
     message.call_id = call_id = lines[number][start:].strip()
     number, start = shape.cseq
@@ -132,15 +129,6 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
     if via[:8] != "SIP/2.0/" and "/" not in via:
         return "bad Via"
     return ""
-
-
-def _tag(line: str, start: int) -> str:
-    at = line.rfind(";tag=")
-    if at >= 0:
-        tag = line[at + 5 :]
-        if tag.isalnum():
-            return tag
-    return tag_of(line[start:])
 
 
 def _read_cseq(value: str) -> tuple[int, str] | None:
@@ -185,7 +173,7 @@ def _start_line(message: "Message", line: str, shape: Shape) -> None:
 
 def _try_identify(message: "Message", shape: Shape) -> None:
     """Read what an answer needs, of a message that is broken somewhere else."""
-    message.via = message.branch = message.from_tag = message.to_tag = message.call_id = message.cseq_method = ""
+    message.via = message.branch = message.call_id = message.cseq_method = ""
     message.cseq = 0
     if all(name in message._first for name in ("via", "from", "to", "call-id", "cseq")):
         _identify(message, shape, message.body)

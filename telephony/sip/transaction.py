@@ -113,12 +113,11 @@ class Transactions:
 def server_key(message: Message, method: str = "") -> str:
     """What finds the server transaction of a request; the INVITE's for its ACK."""
     via = message.via
-    end = via.find(";")
-    sent_by = via[via.find(" ") + 1 :] if end < 0 else via[via.find(" ") + 1 : end]
     method = method or message.method or ""
     if method == "ACK":
         method = "INVITE"
     branch = message.branch
-    if branch.startswith(COOKIE) and len(branch) > len(COOKIE):
-        return f"{branch} {sent_by} {method}"
+    if branch[:7] == COOKIE and len(branch) > 7:
+        end = via.find(";")
+        return f"{branch} {via[:end]} {method}" if end > 0 else f"{branch} {via} {method}"
     return f"{message.uri} {message.from_tag} {message.call_id} {message.cseq} {via} {method}"
