@@ -5,7 +5,7 @@ Rules:
   need no thought; what its slot held before is known to be old by its stamp.
 - Playing starts 10 to 30 ms after the first packet (RFC 3550 asks for none; this is what a tick every 20 ms needs at least).
 - A packet that came too late makes the buffer one frame deeper, up to `DEPTH_FRAMES_MAX`; a window of `WINDOW_FRAMES` in which every
-  packet was earlier than `SPARE_SECONDS` makes it one frame shallower. That also follows a peer's clock that drifts.
+  packet was earlier than `SPARE_SECONDS` makes it shallower, at most `DROP_FRAMES_MAX`. That also follows a peer's clock that drifts.
 - A stream that jumps, or pauses for `PAUSE_FRAMES`, starts anew.
 """
 
@@ -21,6 +21,7 @@ DEPTH_FRAMES_MAX = 10
 WINDOW_FRAMES = 100
 SPARE_SECONDS = 0.032
 PAUSE_FRAMES = 50
+DROP_FRAMES_MAX = 4
 PAYLOAD_SAMPLES_MAX = 8 * FRAME_SAMPLES
 """Packets of more than 160 ms are refused."""
 _HALF = FRAME_SAMPLES // 2
@@ -71,7 +72,7 @@ class JitterRing:
             row = leg[fresh]
             legs.play[row] = frame[fresh] - (wait[fresh] < 0.5 * FRAME_SECONDS)
             legs.playing[row] = True
-            legs.margin[row] = FRAME_SECONDS
+            legs.margin[row] = RING_FRAMES * FRAME_SECONDS
             legs.window[row] = legs.hold[row] = legs.drop[row] = 0
             legs.missing[row] = -1  # the frame that the delay begins with is not missed
         ahead = frame - legs.play[leg]
@@ -90,6 +91,8 @@ class JitterRing:
             legs.hold[row] = np.where(-ahead[late] < DEPTH_FRAMES_MAX, np.minimum(depth, 2), legs.hold[row])
             keep = np.flatnonzero(~late)
             leg, position, length, frame, payload = leg[keep], position[keep], length[keep], frame[keep], payload[keep]
+            if not len(leg):
+                return
         plain = (length == FRAME_SAMPLES) & (position % FRAME_SAMPLES == 0)
         if how_many(plain) == len(plain):
             self._put_whole(leg, frame, payload)
@@ -168,7 +171,8 @@ class JitterRing:
         over = window >= WINDOW_FRAMES
         if how_many(over):
             row: Index = leg[over].astype(np.intp)
-            legs.drop[row] = legs.margin[row] > SPARE_SECONDS
+            spare = np.maximum((legs.margin[row] - SPARE_SECONDS) / FRAME_SECONDS + 1.0, 0.0)
+            legs.drop[row] = np.minimum(spare, DROP_FRAMES_MAX).astype(np.int16)
             legs.margin[row] = np.float32(RING_FRAMES * FRAME_SECONDS)
             window[over] = 0
         legs.window[leg] = window

@@ -30,7 +30,7 @@ HOLD_SECONDS = 3.0
 STRANGERS_MAX = 32
 ROUNDS_MAX = 16
 BATCHES_MAX = 64
-OWN_ROUNDS_MAX = 8
+OWN_ROUNDS_MAX = 2
 HEADER_BYTES = 12
 
 
@@ -274,7 +274,7 @@ class Receiver:
         wanted = legs.ring_wanted.take(leg)
         if not how_many(wanted):
             return
-        wanted &= size <= HEADER_BYTES + PAYLOAD_SAMPLES_MAX
+        wanted &= (size <= HEADER_BYTES + PAYLOAD_SAMPLES_MAX) & (size > HEADER_BYTES)
         if how_many(wanted) < len(wanted):
             row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
             if not len(row):
