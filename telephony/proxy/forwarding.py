@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from telephony.proxy.way import Target
 from telephony.sip.build import make_cancel
-from telephony.sip.client_transaction import ClientTransaction
+from telephony.sip.client_transaction import NOBODY, ClientTransaction
 from telephony.sip.message import Message, make_response
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.timers import T64, TIMER_C, Timer, cancel
@@ -191,7 +191,7 @@ class Forwarding:
         key = client.key + "CANCEL"
         transactions = self._proxy.transactions
         if key not in transactions.clients and client.message.call_id:
-            transactions.request(_SILENT, make_cancel(client.message), client.flow, now, client.key)
+            transactions.request(NOBODY, make_cancel(client.message), client.flow, now, client.key)
 
     def _answer(self, status: int, now: float, reason: str | None) -> None:
         if self.message is None:
@@ -206,6 +206,8 @@ class Forwarding:
         self.server.respond(status, data, now)
         if not self._done:
             self._done = True
+            if status >= 300:
+                self._client = None
             cancel(self._timer)
             self._timer = None
             self.message = self._best = None
@@ -217,16 +219,3 @@ class Forwarding:
         self._timer = None
         self.message = self._best = None
         self.server.abandon()
-
-
-class _Silent:
-    """User of a CANCEL: what becomes of it is seen in the INVITE."""
-
-    def response(self, client: ClientTransaction, message: Message, now: float) -> None:
-        """Nothing is due."""
-
-    def failed(self, client: ClientTransaction, status: int, now: float) -> None:
-        """Nothing is due."""
-
-
-_SILENT = _Silent()

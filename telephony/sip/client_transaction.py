@@ -108,12 +108,14 @@ class ClientTransaction:
         self.user.response(self, message, now)
 
     def _gave_up(self, message: Message | None, now: float) -> None:
+        user = self.user
         self._end(None, now)
-        self.user.failed(self, 408, now)
+        user.failed(self, 408, now)
 
     def _broke(self, message: Message | None, now: float) -> None:
+        user = self.user
         self._end(None, now)
-        self.user.failed(self, 503, now)
+        user.failed(self, 503, now)
 
     def _end(self, message: Message | None, now: float) -> None:
         self.state = TERMINATED
@@ -121,8 +123,23 @@ class ClientTransaction:
         self._timer = None
         self.data = b""
         self.message = None
+        self.user = NOBODY
         self._layer.settled(self)
         self._layer.clients.pop(self.key, None)
+
+
+class _Nobody:
+    """User of a transaction that is over: user and transaction do not hold each other any more."""
+
+    def response(self, transaction: ClientTransaction, message: Message, now: float) -> None:
+        """Nothing is due."""
+
+    def failed(self, transaction: ClientTransaction, status: int, now: float) -> None:
+        """Nothing is due."""
+
+
+NOBODY = _Nobody()
+"""Also the user of transactions whose outcome nobody waits for."""
 
 
 class InviteClient(ClientTransaction):
@@ -160,8 +177,9 @@ class InviteClient(ClientTransaction):
         self._ack = make_ack(self.message, message) if self.message is not None else b""
         self._layer.out.append(Send(self._ack, self.flow))
         self.data = b""
+        user = self.user
         self._linger(now, 0.0 if self.flow.transport != "udp" else T64)
-        self._pass_up(message, now)
+        user.response(self, message, now)
         self.message = None
 
     def _failure_again(self, message: Message | None, now: float) -> None:
@@ -190,8 +208,10 @@ class RequestClient(ClientTransaction):
 
     def _final(self, message: Message | None, now: float) -> None:
         self.data = b""
+        user = self.user
         self._linger(now, 0.0 if self.flow.transport != "udp" else T4)
-        self._pass_up(message, now)
+        assert message is not None
+        user.response(self, message, now)
         self.message = None
 
 

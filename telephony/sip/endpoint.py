@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from telephony.sip.address import Address, tag_of
 from telephony.sip.build import answer_broken
+from telephony.sip.client_transaction import NOBODY
 from telephony.sip.dialog import Dialog
 from telephony.sip.digest import Credentials, answer
 from telephony.sip.errors import MessageError
@@ -311,7 +312,7 @@ class Endpoint:
 
     def send_bye(self, bye: Message, flow: Flow, credentials: Credentials | None, now: float) -> None:
         """End a dialog that never became a session of the owner's."""
-        self.transactions.request(_Silent(), bye, flow, now, bye.branch)
+        self.transactions.request(NOBODY, bye, flow, now, bye.branch)
 
     def forget(self, session: Session) -> None:
         """The session is over."""
@@ -362,16 +363,6 @@ class Endpoint:
 
     def _unsupported(self, message: Message) -> str:
         return ", ".join(tag for tag in message.get_all("require") if tag.lower() not in self._extensions)
-
-
-class _Silent:
-    """User of a transaction whose outcome nobody waits for."""
-
-    def response(self, transaction: object, message: Message, now: float) -> None:
-        """Nothing is due."""
-
-    def failed(self, transaction: object, status: int, now: float) -> None:
-        """Nothing is due."""
 
 
 def default_next_hop(uri: str, flow: Flow) -> Flow:

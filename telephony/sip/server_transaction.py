@@ -167,6 +167,7 @@ class ServerTransaction:
         cancel(self._timer)
         self._timer = None
         self._last = b""
+        self.user = None
         self._layer.servers.pop(self.key, None)
 
 
