@@ -84,7 +84,8 @@ class EmbeddedCluster:
         with contextlib.ExitStack() as stack:
             self._api = stack.enter_context(bind(settings.api_host, settings.api_port, socket.SOCK_STREAM, "--api-port"))
             self._udp = stack.enter_context(bind(settings.address, settings.sip_port, socket.SOCK_DGRAM, "--sip-port or --address"))
-            self._tcp = stack.enter_context(bind(settings.address, settings.sip_port, socket.SOCK_STREAM, "--sip-port or --address"))
+            sip_port = self._udp.getsockname()[1]  # one port for both, also where any was asked for
+            self._tcp = stack.enter_context(bind(settings.address, sip_port, socket.SOCK_STREAM, "--sip-port or --address"))
             stack.pop_all()
         self._names = {f"machine-{index}": f"{settings.machine_net}.{index}" for index in range(1, settings.machines + 1)}
         self._provider = LocalProvider(folder, {"public-udp": self._udp.fileno(), "public-tcp": self._tcp.fileno()}, self._names)
