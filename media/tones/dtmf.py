@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media.arrays import U8, Index
-from media.tones.spectrum import HOP_MS, Sound, amplitude
+from media.tones.spectrum import HOP_MS, Sound, amplitude, undroop
 
 LOW = (697.0, 770.0, 852.0, 941.0)
 HIGH = (1209.0, 1336.0, 1477.0, 1633.0)
@@ -74,7 +74,7 @@ def keys(sound: Sound) -> U8:
         return found
     row, column = low[leg, hop].argmax(axis=1), high[leg, hop].argmax(axis=1) + 4
     off_low, off_high = sound.offset[leg, hop, row], sound.offset[leg, hop, column]
-    a, b = low_best[leg, hop] * _droop(off_low), high_best[leg, hop] * _droop(off_high)
+    a, b = low_best[leg, hop] * undroop(off_low), high_best[leg, hop] * undroop(off_high)
     good = (np.abs(off_low) <= _TOLERANCES[row]) & (np.abs(off_high) <= _TOLERANCES[column])
     good &= (b <= a * 10 ** (HIGH_LOUDER_DB / 10)) & (a <= b * 10 ** (HIGH_QUIETER_DB / 10))
     all_of_it = 2 * sound.power[leg, hop]
@@ -82,13 +82,6 @@ def keys(sound: Sound) -> U8:
     pure = np.where(a + b >= PURE_MIN * all_of_it, _PURE, 0)
     found[leg, hop] = np.where(good, row * 4 + column - 3 | pure, 0)
     return found
-
-
-def _droop(offset: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a tone beside the frequency asked for loses in power under the window: its inverse, for offsets up to 50 Hz."""
-    bins = offset / 50
-    result: NDArray[np.float32] = 1 / np.square(np.sinc(bins) / np.maximum(1 - np.square(bins), 0.1))
-    return np.minimum(result, 3)
 
 
 def listen(state: NDArray[Any], sound: Sound) -> list[DigitHeard]:

@@ -33,6 +33,13 @@ def amplitude(dbm0: float) -> float:
     return float(SINE_0_DBM0 * 10.0 ** (dbm0 / 20))
 
 
+def undroop(offset: F32) -> F32:
+    """By what the power of a tone is measured too low that lies so many Hz beside the frequency asked for; exact up to 60 Hz."""
+    bins = offset * np.float32(WINDOW_SECONDS)
+    result: F32 = np.minimum(np.square(np.maximum(1 - np.square(bins), 0.1) / np.sinc(bins)), 5)
+    return result
+
+
 class Sound(NamedTuple):
     """What was measured in a frame, one row a leg, one column for each 5 ms."""
 
