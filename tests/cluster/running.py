@@ -159,8 +159,6 @@ class Running:
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
         code = self.process.wait(STOP_SECONDS_MAX)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
         return code
 
     def kill(self) -> None:
@@ -168,6 +166,8 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         for _ in range(20):
             left = self.processes()
             if not left:
