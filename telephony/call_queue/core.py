@@ -203,7 +203,10 @@ class CallQueue:
     def _outcome(self, outcome: Outcome, now: float) -> str:
         waiting = self._waiting.get(outcome.queue)
         if outcome.result in ("answered", "caller-left") and waiting is not None:
-            waiting.remove(outcome.call)
+            caller = waiting.remove(outcome.call)
+            if caller is not None and caller.offer and caller.offer != outcome.offer:  # made before the router said of another
+                self._effects.append(Tell(caller.router, "withdrawn", _encode(Withdrawn(call=caller.call, offer=caller.offer))))
+                self._end_offer(caller.offer, now, self._pause(outcome.queue))
         if outcome.offer in self._offers:
             if outcome.result == "answered":
                 pause = SETTLE_SECONDS

@@ -31,7 +31,7 @@ from telephony.jobs.resource import (
     Unclaim,
 )
 from telephony.resource_database import bindings, busy, claims, watches
-from telephony.resource_database.store import SYNC_SECONDS, Store, FullError
+from telephony.resource_database.store import SYNC_SECONDS, FullError, Store
 from telephony.resource_database.succession import Predecessor, Successor
 from telephony.sip.flow import Flow
 

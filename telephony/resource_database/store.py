@@ -5,6 +5,8 @@ Rules:
 - What is committed survives the process (`kill -9`); the disk is written by `sync`, so the machine's death may cost
   the last `SYNC_SECONDS` (phones register again). LMDB keeps the file whole as long as the file system keeps its order
   of writes; a file that cannot be opened is put aside and the store starts empty.
+- The tables together are bounded; the file may be twice as large, since LMDB never writes over what it has committed: when
+  the bound is reached records can still be changed and removed.
 - Every change has a revision. While somebody reads the content (`keep_changes`), the last `CHANGES_MAX` are kept.
 """
 
@@ -23,6 +25,9 @@ KEY_BYTES_MAX = 480
 """LMDB's bound is 511 bytes."""
 TABLES = ("bindings", "busy", "claims")
 META = "meta"
+PAGE_BYTES = 4096
+MARGIN_BYTES = 1 << 20
+"""Room of the file for what one transaction writes."""
 
 
 class Store:
@@ -30,7 +35,7 @@ class Store:
 
     Args:
         directory: folder for the file; must exist.
-        size_bytes: bound of the file.
+        size_bytes: bound of the tables.
         revision: number that the first change comes after; one that grows with every start.
 
     Raises:
@@ -39,6 +44,8 @@ class Store:
 
     def __init__(self, directory: str, size_bytes: int, revision: int) -> None:
         path = os.path.join(directory, "resources.lmdb")
+        self._pages_max = max(1, size_bytes // PAGE_BYTES)
+        self._full = False
         try:
             self._open(path, size_bytes)
         except lmdb.Error:
@@ -63,12 +70,12 @@ class Store:
         """Write a record.
 
         Raises:
-            FullError: the file's bound is reached.
+            FullError: the bound is reached.
         """
-        try:
-            self._begin().put(key, value, db=self._tables[table])
-        except lmdb.MapFullError:
-            raise FullError("the resource database is full") from None
+        transaction = self._begin()
+        if self._full and table != META and transaction.get(key, db=self._tables[table]) is None:
+            raise FullError("the resource database is full")
+        transaction.put(key, value, db=self._tables[table])
         self._note(table, key, value)
 
     def delete(self, table: str, key: bytes) -> bool:
@@ -132,12 +139,19 @@ class Store:
         self._environment.close()
 
     def _open(self, path: str, size_bytes: int) -> None:
-        self._environment = lmdb.open(path, map_size=size_bytes, subdir=False, sync=False, max_dbs=8, max_readers=4, lock=True)
+        self._environment = lmdb.open(
+            path, map_size=2 * size_bytes + MARGIN_BYTES, subdir=False, sync=False, max_dbs=8, max_readers=4, lock=True
+        )
         self._tables = {name: self._environment.open_db(name.encode()) for name in (*TABLES, META)}
 
     def _begin(self) -> lmdb.Transaction:
         if self._transaction is None:
-            self._transaction = self._environment.begin(write=True)
+            self._transaction = transaction = self._environment.begin(write=True)
+            pages = 0
+            for table in self._tables.values():
+                stat = transaction.stat(table)
+                pages += stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]
+            self._full = pages > self._pages_max
         return self._transaction
 
     def _walk(self, table: str, after: bytes, records_max: int) -> Iterator[tuple[bytes, bytes]]:
