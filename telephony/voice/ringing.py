@@ -111,13 +111,13 @@ class Ringing:
             self._next(now)
 
     def won(self, fork: Fork, now: float) -> None:
-        """This leg answered: the others are given up."""
+        """This leg answered: it is the call's from now on, and the others are given up."""
         self._over = True
+        self._forks.remove(fork)
         cancel(self._timer)
         cancel(self._step)
         for other in self.forks:
-            if other is not fork:
-                self._give_up(other, now, _ELSEWHERE)
+            self._give_up(other, now, _ELSEWHERE)
 
     def stop(self, now: float, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Nobody shall be rung any longer; `failed` is not called."""
