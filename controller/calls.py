@@ -1,7 +1,6 @@
 """Calls as their routers report them: kept in memory, bounded.
 
-A call router says ``{"event": "call", "call": id, "state": ..., ...}`` with each change; what it says of a call
-replaces what was known. Ended calls are kept until `ENDED_MAX` newer ones have ended.
+A call router says ``{"event": "call-...", "call": id, ...}`` with each change; the last one is ``call-ended``. Ended calls are kept until `ENDED_MAX` newer ones have ended.
 """
 
 from collections import OrderedDict
@@ -12,7 +11,7 @@ import msgspec
 
 ENDED_MAX = 2000
 ACTIVE_MAX = 100_000
-ENDED_STATES = frozenset({"ended", "failed", "missed", "rejected", "cancelled"})
+ENDED_EVENT = "call-ended"
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +49,7 @@ class Calls:
         call = Call(id=id, router=unit, state=name, since=now, detail=detail)
         if known is None and id not in self._ended:
             self.total += 1
-        if name in ENDED_STATES:
+        if name == ENDED_EVENT:
             self._active.pop(id, None)
             self._ended[id] = call
             while len(self._ended) > ENDED_MAX:

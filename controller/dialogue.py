@@ -2,6 +2,7 @@
 
 Rules:
 - A machine asks for a session; the controller answers it and goes on speaking in the old one until the machine uses the new one.
+- A request that comes again (its answer was late or lost) gets the same answer: the machine may use either copy.
 - What does not open is refused and counted by its code; nothing else happens.
 - A state is sealed once a generation and sent again unchanged, until half of its life is over.
 """
@@ -54,6 +55,8 @@ class Dialogue:
         self.missed = 0
         """Messages of the machine that were lost on the way."""
         self._speaker = speaker
+        self._answer: tuple[bytes, Frames] | None = None
+        """Nonce of the latest request for a session, and what it was answered."""
         self._sessions = Sessions()
         self._opener = Opener(
             cluster=speaker.cluster,
@@ -82,6 +85,9 @@ class Dialogue:
 
     def answer_session(self, envelope: Envelope, opened: Opened, now: float) -> Frames | None:
         """Frames of the answer to a request for a session, for the request channel."""
+        nonce = opened.message.nonce
+        if self._answer is not None and self._answer[0] == nonce:
+            return self._answer[1]
         try:
             session, reply = answer_session(
                 opened.message, envelope, opened.header, self._speaker.identity, self.security_key, self._speaker.term, now
@@ -90,7 +96,9 @@ class Dialogue:
             self.refusals[refusal.code] += 1
             return None
         self._sessions.offer(session)
-        return (self.machine.encode(), *reply)
+        frames = (self.machine.encode(), *reply)
+        self._answer = (nonce, frames)
+        return frames
 
     def publish(self, message: Said, now: float) -> Frames | None:
         """Frames for the publication channel; None: no session."""

@@ -25,11 +25,11 @@ class Kind(NamedTuple):
     state: bool = False
     """It keeps state on its machine's disk."""
     movable: bool = False
-    """It may be moved to an empty machine for the sake of balance."""
+    """It may be moved to an empty machine for the sake of balance; not a proxy, which holds users' connections."""
 
 
 KINDS: dict[str, Kind] = {
-    "proxy": Kind(weight=1, dependent=True, shared=True, port_first=5060, port_step=2, port_slots=16, movable=True),
+    "proxy": Kind(weight=1, dependent=True, shared=True, port_first=5060, port_step=2, port_slots=16),
     "call_router": Kind(weight=2, dependent=False, shared=False, port_first=5160, port_step=2, port_slots=32, movable=True),
     "load_balancer": Kind(weight=0, dependent=False, shared=False, port_first=5260, port_slots=64),
     "media_processor": Kind(weight=2, dependent=True, shared=False, port_first=10000, port_step=8000, port_slots=6, movable=True),
