@@ -1,8 +1,11 @@
 """Sounds that tests feed to the engine: made here, the same each time."""
 
+from functools import lru_cache
+
 import numpy as np
 
 
+@lru_cache(maxsize=64)
 def speech(rate: int, seconds: float, seed: int = 1, peak: int = 12000) -> np.ndarray:
     """int16[samples]: a voice-like sound: pulses of a wandering pitch through moving formants, fricatives, syllables and short pauses."""
     rng = np.random.default_rng(seed)
@@ -25,10 +28,11 @@ def speech(rate: int, seconds: float, seed: int = 1, peak: int = 12000) -> np.nd
     level = np.clip(moving(-0.35, 1), 0, 1)
     sound = sound * level
     sound = sound / np.abs(sound).max() * peak
-    if rate == base:
-        return np.rint(sound).astype(np.int16)
-    wide = np.interp(np.arange(int(rate * seconds)) / rate * base, np.arange(count), sound)
-    return np.rint(wide).astype(np.int16)
+    if rate != base:
+        sound = np.interp(np.arange(int(rate * seconds)) / rate * base, np.arange(count), sound)
+    result = np.rint(sound).astype(np.int16)
+    result.flags.writeable = False
+    return result
 
 
 def _resonate(sound: np.ndarray, frequency: np.ndarray, width: float, rate: int) -> np.ndarray:
