@@ -105,12 +105,13 @@ class Relay:
     def taken(self, machine: str, subject: str, generation: int) -> None:
         """A machine says that it took this."""
         kept = self._kept.get((machine, subject))
-        if kept is None or generation > kept.generation or generation <= kept.delivered:
+        if kept is None or generation > kept.generation:
             return
-        kept.delivered = generation
         if generation == kept.generation:
             kept.next_at = None
-        self._effects.append(Report())
+        if generation > kept.delivered:
+            kept.delivered = generation
+            self._effects.append(Report())
 
     def timeout(self, now: float) -> None:
         """Send again what was not taken."""
