@@ -26,6 +26,8 @@ WAITING_MAX = 64
 """Messages that a unit has not read yet; with more it counts as hung, and what follows is dropped."""
 NOTIFICATION_BYTES_MAX = 32 * 1024
 OUTPUT_BYTES = 65536
+CLOSING_READS_MAX = 4
+"""Times `OUTPUT_BYTES` that are still read when a process has ended."""
 LINES_PER_SECOND = 50.0
 LINES_BURST = 200.0
 ROUND_MESSAGES_MAX = 100
@@ -130,8 +132,12 @@ class Process:
             self._readable()
         if self._socket.fileno() >= 0:
             self._forget_socket()
-        if self._output >= 0:
-            self._printed()
+        for _ in range(CLOSING_READS_MAX):
+            if self._output >= 0:
+                self._printed()
+        if self._partial:
+            self.line(self._partial.decode("utf-8", "replace"))
+            self._partial = b""
         if self._output >= 0:
             self._forget_output()
         self._waiting.clear()
