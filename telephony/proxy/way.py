@@ -3,7 +3,8 @@
 Rules:
 - The cluster's own: routers by their address (`trusted`), other proxies by the proof in their Via. All else are users.
 - Routes that name us are taken off; the token in them names a user's flow, which only the cluster's own may use.
-- A user's request within a dialog may go to a router only.
+- A user's request within a dialog may go to a router only; one that names us alone (its sender forgot the route set) goes to
+  the router whose mark its To tag bears.
 - A flow that another proxy holds is reached through that proxy; what came from a proxy is not handed to a third one.
 """
 
@@ -18,6 +19,7 @@ from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
 from telephony.sip.text import parameter
+from telephony.sip.tokens import MARK_DIGITS, mark
 from telephony.sip.uri import Uri, host_port
 from telephony.sip.via import COOKIE
 
@@ -66,6 +68,7 @@ class Way:
                     choice.keep_suspects(before._choices[platform])
         self._trusted = {host_port(address) for address in configuration.trusted}
         self._trusted |= {(peer.host, peer.port) for peers in configuration.routers.values() for peer in peers}
+        self._marked = {mark(_bracketed(*address)): address for address in self._trusted}
         self._platforms = configuration.platform_of_method
         self._default_platform = configuration.default_platform
         self._serves_public = configuration.public
@@ -142,7 +145,10 @@ class Way:
         if address in self._trusted:
             return Target(Flow("udp", "sip-udp", *address))
         if address in self._own:
-            raise RefusedError(481)
+            router = self._marked.get(message.to_tag[-MARK_DIGITS:])
+            if router is None:
+                raise RefusedError(481)
+            return Target(Flow("udp", "sip-udp", *router))
         raise RefusedError(403, "Not a router of this cluster")
 
     def to_user(self, message: Message, uri: Uri, held: Held | None, bearer: str) -> Target:

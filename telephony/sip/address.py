@@ -6,10 +6,14 @@ Rules:
 - A display name is a quoted string or tokens; `display_name` is shown without its quotes.
 """
 
+import re
 from typing import NamedTuple
 
 from telephony.sip.text import Parameters, parameters, quote, split, unquote
 from telephony.sip.uri import Uri
+
+_SEPARATOR = re.compile(r'[,;:@<>()\[\]\\"/?={}]')
+"""What a display name without quotes must not hold: it is tokens. Text beyond ASCII is let through."""
 
 
 class Address(NamedTuple):
@@ -41,8 +45,8 @@ class Address(NamedTuple):
             if len(name) < 2 or not name.endswith('"'):
                 raise ValueError(f"quote is left open in {text[:80]!r}")
             name = unquote(name)
-        elif '"' in name:
-            raise ValueError(f"quote within a display name of tokens in {text[:80]!r}")
+        elif _SEPARATOR.search(name):
+            raise ValueError(f"display name needs quotes in {text[:80]!r}")
         return Address(Uri.parse(text[left + 1 : right]), name, parameters(text[right + 1 :]))
 
     @staticmethod

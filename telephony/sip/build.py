@@ -7,7 +7,7 @@ from telephony.sip.flow import Flow
 from telephony.sip.message import Message, make_response
 from telephony.sip.status import reason_phrase
 from telephony.sip.text import safe
-from telephony.sip.uri import host_port
+from telephony.sip.via import Via
 
 
 def make_ack(invite: Message, response: Message) -> bytes:
@@ -53,9 +53,10 @@ def stamp_via(message: Message, flow: Flow) -> Flow:
         if sent_by == f"{host}:{flow.port}":
             return flow
         try:
-            sent_host, sent_port = host_port(sent_by)
+            parsed = Via.parse(via)
         except ValueError:
-            raise MessageError("bad Via", 400) from None
+            raise MessageError("bad Via", 400, message) from None
+        sent_host, sent_port = parsed.host, parsed.port or 5060
         if sent_host == host:
             if sent_port == flow.port or flow.transport != "udp":
                 return flow

@@ -3,13 +3,16 @@
 Rules:
 - A nonce is stateless: its time and a MAC under the proxies' common secret; any proxy checks another's nonce. One
   that is too old is *stale*: the client is challenged again without having failed.
-- SHA-256 is offered first, MD5 second: clients that know only MD5 take the second challenge (RFC 8760 section 2.4).
+- Both SHA-256 and MD5 are answered to and checked. What a challenge offers is its owner's choice, MD5 alone by default:
+  RFC 8760 section 2.4 wants SHA-256 first and MD5 second, but deployed phones (baresip before 2.0: "Function not
+  implemented") give up on any response that holds a challenge with SHA-256, wherever the one with MD5 stands.
 - qop is ``auth``; a client that sends none (RFC 2069) is answered the old way, MD5 only.
 - Values are compared in constant time.
 """
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from telephony.sip.text import parameters, quote, split, unquote
@@ -19,7 +22,9 @@ NONCE_SECONDS_MAX = 300.0
 
 _ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 ALGORITHMS = ("SHA-256", "MD5")
-"""Offered, best first."""
+"""Known, best first."""
+OFFERED = ("MD5",)
+"""In a challenge, unless its owner says otherwise."""
 
 
 class Credentials(NamedTuple):
@@ -59,10 +64,10 @@ class Nonces:
         return mac.hexdigest()[:32]
 
 
-def challenges(realm: str, nonce: str, stale: bool = False) -> list[str]:
-    """Values of WWW-Authenticate or Proxy-Authenticate, best algorithm first."""
+def challenges(realm: str, nonce: str, stale: bool = False, algorithms: Sequence[str] = OFFERED) -> list[str]:
+    """Values of WWW-Authenticate or Proxy-Authenticate, one an algorithm, in their order."""
     tail = ", stale=true" if stale else ""
-    return [f'Digest realm={quote(realm)}, nonce="{nonce}", algorithm={name}, qop="auth"{tail}' for name in ALGORITHMS]
+    return [f'Digest realm={quote(realm)}, nonce="{nonce}", algorithm={name}, qop="auth"{tail}' for name in algorithms]
 
 
 def fields(value: str) -> dict[str, str] | None:

@@ -29,7 +29,7 @@ from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.session import Session
 from telephony.sip.text import safe
 from telephony.sip.timers import Timers
-from telephony.sip.tokens import Tokens
+from telephony.sip.tokens import Tokens, mark
 from telephony.sip.transaction import Transactions
 from telephony.sip.uri import Uri
 from telephony.sip.via import COOKIE
@@ -90,6 +90,7 @@ class Endpoint:
         self._dialogs: dict[str, Session] = {}
         self._invites: dict[str, Session] = {}
         self._contact = f"{safe(user)}@{contact}" if user else contact
+        self._mark = mark(contact)
         self._extensions = frozenset(extensions)
         self._sessions_max = sessions_max
 
@@ -151,7 +152,7 @@ class Endpoint:
         Raises:
             ValueError: a value would break the message.
         """
-        id = self.tokens.take()
+        id = self.new_tag()
         call_id = call_id or f"{self.tokens.take()}{self.tokens.take()}"
         dialog = Dialog(call_id, f"{from_};tag={id}", to, 1, target)
         message = self.make("INVITE", target, dialog.local, to, call_id, 1, flow, route, headers, body, content_type)
@@ -190,7 +191,7 @@ class Endpoint:
         """
         call_id = call_id or f"{self.tokens.take()}{self.tokens.take()}"
         if not tag_of(from_):
-            from_ = f"{from_};tag={self.tokens.take()}"
+            from_ = f"{from_};tag={self.new_tag()}"
         if contact:
             headers = [("Contact", self.contact_for(flow)), *headers]
         message = self.make(method, target, from_, to, call_id, cseq, flow, route, headers, body, content_type)
@@ -210,10 +211,17 @@ class Endpoint:
         if method == "CANCEL":
             self._cancel_received(transaction, message, now)
             return
+        broken = _broken(message)
+        if broken:
+            self.refuse(transaction, message, broken, now)
+            return
         if method not in METHODS:
             self.refuse(transaction, message, 501, now, (("Allow", self.allow),))
             return
-        unsupported = self._unsupported(message) if message.has("require") else ""
+        try:
+            unsupported = self._unsupported(message) if message.has("require") else ""
+        except MessageError:
+            unsupported = message.get("require") or ""
         if unsupported:
             self.refuse(transaction, message, 420, now, (("Unsupported", unsupported),))
         elif message.to_tag:
@@ -305,14 +313,20 @@ class Endpoint:
             given.append(("Content-Type", content_type))
         return given
 
-    def refuse(self, transaction: ServerTransaction, message: Message, status: int, now: float, headers: Headers = ()) -> None:
+    def refuse(
+        self, transaction: ServerTransaction, message: Message, status: int, now: float, headers: Headers = (), reason: str | None = None
+    ) -> None:
         """Answer a request here and now."""
-        response = make_response(message, status, to_tag=self.tokens.take(), headers=self.response_headers(headers, b"", ""))
+        response = make_response(message, status, reason, to_tag=self.tokens.take(), headers=self.response_headers(headers, b"", ""))
         transaction.respond(status, response.serialize(), now)
 
     def send_bye(self, bye: Message, flow: Flow, credentials: Credentials | None, now: float) -> None:
         """End a dialog that never became a session of the owner's."""
         self.transactions.request(NOBODY, bye, flow, now, bye.branch)
+
+    def new_tag(self) -> str:
+        """A tag for a dialog of ours; its end is our `mark`."""
+        return self.tokens.take() + self._mark
 
     def forget(self, session: Session) -> None:
         """The session is over."""
@@ -333,14 +347,13 @@ class Endpoint:
             self.refuse(transaction, message, 503, now, (("Retry-After", "5"),))
             return
         try:
-            Address.parse(message.get("from") or "")
-            Address.parse(message.get("to") or "")
             if not Address.parse(message.get_all("contact")[0]).uri.is_sip:
                 raise ValueError("Contact is no sip URI")
-        except (ValueError, IndexError):
-            self.refuse(transaction, message, 400, now)
+            dialog = Dialog.of_request(message, tag := self.tokens.take())
+        except (ValueError, IndexError, MessageError):
+            self.refuse(transaction, message, 400, now, reason="bad or missing Contact or Record-Route")
             return
-        tag = self.tokens.take()
+        tag = self.new_tag()
         dialog = Dialog.of_request(message, tag)
         session = Session(self, tag, dialog, transaction.flow, message, False)
         session.incoming = IncomingInvite(session, message, transaction)
@@ -377,6 +390,19 @@ def default_next_hop(uri: str, flow: Flow) -> Flow:
     if transport != flow.transport or (target.host, port) == (flow.host, flow.port):
         return flow
     return Flow(transport, flow.socket, target.host, port)
+
+
+def _broken(message: Message) -> int:
+    """Status for a request whose Request-URI, From or To cannot be taken; 0: they can."""
+    try:
+        if not Uri.parse(message.uri).is_sip:
+            return 416
+        if not message.to_tag:
+            Address.parse(message.get("from") or "")
+            Address.parse(message.get("to") or "")
+    except ValueError:
+        return 400
+    return 0
 
 
 def _merge_key(message: Message) -> str:

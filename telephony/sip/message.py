@@ -292,7 +292,7 @@ class Message:
             return 71
         line = self._lines[number]
         digits = line[line.find(":") + 1 :].strip()
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > 3 or (hops := int(digits)) > 255:
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or (hops := int(digits)) > 255:
             raise MessageError("bad Max-Forwards", 400, self)
         if hops:
             self._lines[number] = f"Max-Forwards: {hops - 1}"

@@ -13,6 +13,7 @@ from telephony.sip import shape as shapes
 from telephony.sip.errors import MessageError
 from telephony.sip.shape import Shape
 from telephony.sip.text import TOKEN, parameter, split
+from telephony.sip.via import Via
 
 if TYPE_CHECKING:
     from telephony.sip.message import Message
@@ -71,13 +72,13 @@ def read(message: "Message", data: bytes) -> None:
         _start_line(message, start, shape)
     broken = shape.broken or _identify(message, shape, body)
     if not broken:
-        if len(head.splitlines()) == len(lines) or text.count("\n") == text.count("\r") == len(lines) - 1:
-            if message.method is None or start.endswith(" SIP/2.0"):
-                return
-            raise MessageError("Version Not Supported", 505, answerable(message))
-        broken = "CR or LF within a header"
-    elif shape.broken:
-        _try_identify(message, shape)
+        if len(head.splitlines()) != len(lines) and not text.count("\n") == text.count("\r") == len(lines) - 1:
+            broken = "CR or LF within a header"
+        elif message.method is None or start.endswith(" SIP/2.0"):
+            return
+    _complete(message, shape)
+    if message.method is not None and not start.endswith(" SIP/2.0"):
+        raise MessageError("Version Not Supported", 505, answerable(message))
     raise MessageError(broken, 400, answerable(message))
 
 
@@ -86,11 +87,15 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
     lines = message._lines
     number, start = shape.via
     via = lines[number][start:].strip()
-    if "," in via:
+    if "," in via or ";;" in via or via[:8] != "SIP/2.0/":
         try:
-            via = split(via, ",")[0].strip()
+            values = split(via, ",")
+            for value in values:
+                Via.parse(value)
         except ValueError:
+            message.via = message.branch = via.partition(",")[0]
             return "bad Via"
+        via = values[0].strip()
     message.via = via
     at = via.find(";branch=")
     if at > 0:
@@ -126,8 +131,6 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
         return "CSeq names another method"
     if not call_id:
         return "empty Call-ID"
-    if via[:8] != "SIP/2.0/" and "/" not in via:
-        return "bad Via"
     return ""
 
 
@@ -167,12 +170,12 @@ def _start_line(message: "Message", line: str, shape: Shape) -> None:
     if TOKEN.fullmatch(first) is None:
         raise MessageError("bad method")
     if third[:4].upper() != "SIP/" or " " in third:
-        _try_identify(message, shape)
+        _complete(message, shape)
         raise MessageError("bad request line", 400, answerable(message))
 
 
-def _try_identify(message: "Message", shape: Shape) -> None:
-    """Read what an answer needs, of a message that is broken somewhere else."""
+def _complete(message: "Message", shape: Shape) -> None:
+    """Of a message that is broken, read what an answer needs, as far as it goes."""
     message.via = message.branch = message.call_id = message.cseq_method = ""
     message.cseq = 0
     if all(name in message._first for name in ("via", "from", "to", "call-id", "cseq")):

@@ -90,7 +90,7 @@ class ServerRequest:
     def __init__(self, endpoint: "Endpoint", transaction: ServerTransaction, message: Message) -> None:
         self._endpoint = endpoint
         self._transaction = transaction
-        self._tag = message.to_tag or endpoint.tokens.take()
+        self._tag = message.to_tag or endpoint.new_tag()
         self.id = transaction.key
         self.message = message
         self.flow = transaction.flow
