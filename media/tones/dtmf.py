@@ -73,7 +73,7 @@ def keys(sound: Sound) -> U8:
     if not len(leg):
         return found
     row, column = low[leg, hop].argmax(axis=1), high[leg, hop].argmax(axis=1) + 4
-    off_low, off_high = sound.offset[leg, hop, row], sound.offset[leg, hop, column]
+    off_low, off_high = sound.offset(leg, hop, row), sound.offset(leg, hop, column)
     a, b = low_best[leg, hop] * undroop(off_low), high_best[leg, hop] * undroop(off_high)
     good = (np.abs(off_low) <= _TOLERANCES[row]) & (np.abs(off_high) <= _TOLERANCES[column])
     good &= (b <= a * 10 ** (HIGH_LOUDER_DB / 10)) & (a <= b * 10 ** (HIGH_QUIETER_DB / 10))

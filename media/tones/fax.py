@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from media.arrays import F32, Bool
 from media.tones.spectrum import HOP_MS, HOP_SECONDS, Sound, amplitude, undroop
 
 FREQUENCIES = (1100.0, 2100.0)
@@ -23,6 +24,8 @@ SHARE_MIN = 0.75
 CNG_MS_MIN, CNG_MS_MAX = 400, 600
 CED_SECONDS = 0.5
 _TOLERANCE = np.array([45.0, 22.0], np.float32)
+_DROOP_MIN = 0.4
+"""Of the power of a window: less than this cannot be a tone within the tolerance."""
 _MISSES_END = 6
 _APART = 5
 """Windows between those whose phases are compared."""
@@ -50,17 +53,22 @@ def listen(state: NDArray[Any], sound: Sound) -> list[FaxHeard]:
         state: `STATE`\\ [legs], changed in place.
         sound: with the columns `FREQUENCIES`.
     """
-    power = np.square(sound.waves.real) + np.square(sound.waves.imag)
-    hit = (power >= amplitude(LEVEL_MIN_DBM0) ** 2) & (np.abs(sound.offset) <= _TOLERANCE)
-    at = np.nonzero(hit)
-    hit[at] = power[at] * undroop(sound.offset[at]) >= 2 * SHARE_MIN * sound.power[at[:2]]
+    power: F32 = np.square(sound.waves.real) + np.square(sound.waves.imag)
+    least = amplitude(LEVEL_MIN_DBM0) ** 2
+    leg, hop, column = np.nonzero((power >= least) & (power >= _DROOP_MIN * sound.power[:, :, None]))
+    hit: Bool = np.zeros(power.shape, np.bool_)
+    if len(leg):
+        off = sound.offset(leg, hop, column)
+        full = power[leg, hop, column] * undroop(off) >= 2 * SHARE_MIN * sound.power[leg, hop]
+        hit[leg, hop, column] = full & (np.abs(off) <= _TOLERANCE[column])
     busy = np.flatnonzero(hit.any(axis=(1, 2)) | (state["hops"] > 0).any(axis=1))
     heard: list[FaxHeard] = []
     if not len(busy):
         return heard
     part = state[busy]
-    for hop in range(hit.shape[1]):
-        heard += _step(part, hit[busy, hop], sound.waves[busy, hop, 1], sound.offset[busy, hop, 1], busy)
+    offsets = sound.offset(busy[:, None], np.arange(hit.shape[1]), np.array(1))
+    for at in range(hit.shape[1]):
+        heard += _step(part, hit[busy, at], sound.waves[busy, at, 1], offsets[:, at], busy)
     state[busy] = part
     return heard
 

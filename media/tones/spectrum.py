@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from media.arrays import F32, I16
+from media.arrays import F32, I16, Index
 
 HOP_SECONDS = 0.005
 WINDOW_SECONDS = 0.020
@@ -45,14 +45,22 @@ class Sound(NamedTuple):
 
     waves: Complex
     """complex64[legs, hops, frequencies]: absolute value is the peak amplitude of the tone."""
-    offset: F32
-    """float32[legs, hops, frequencies]: Hz from the frequency asked for to that of the tone, -100 to 100."""
+    before: Complex
+    """The same of the window before each."""
+    advance: Complex
+    """complex64[frequencies]: by what a tone of exactly the frequency turns from window to window, conjugated."""
     power: F32
     """float32[legs, hops]: mean square of the windowed sound; of a sine half its squared amplitude."""
 
     def at(self, columns: slice) -> "Sound":
         """The same for some of the frequencies."""
-        return Sound(self.waves[:, :, columns], self.offset[:, :, columns], self.power)
+        return Sound(self.waves[:, :, columns], self.before[:, :, columns], self.advance[columns], self.power)
+
+    def offset(self, leg: Index, hop: Index, frequency: Index) -> F32:
+        """Hz from the frequency asked for to that of the tone, -100 to 100, at these places (broadcast against each other)."""
+        turned = self.waves[leg, hop, frequency] * np.conj(self.before[leg, hop, frequency]) * self.advance[frequency]
+        result: F32 = np.angle(turned) * np.float32(1 / (2 * np.pi * HOP_SECONDS))
+        return result
 
 
 class Spectrum:
@@ -104,8 +112,5 @@ class Spectrum:
         chain[:, 1:].real = parts[:, :, 0]
         chain[:, 1:].imag = parts[:, :, 1]
         state["last"] = chain[:, -1]
-        waves = chain[:, 1:]
-        turned = waves * np.conj(chain[:, :-1]) * self._advance
-        offset = np.angle(turned) * np.float32(1 / (2 * np.pi * HOP_SECONDS))
         power = (np.square(flat) @ self._weight).reshape(legs, hops)
-        return Sound(waves, offset, power)
+        return Sound(chain[:, 1:], chain[:, :-1], self._advance, power)
