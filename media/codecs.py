@@ -7,7 +7,12 @@ Rules:
 
 from typing import NamedTuple
 
-PCMU, PCMA, G722, OPUS, L16 = 1, 2, 3, 4, 5
+import numpy as np
+
+from media import coders
+from media.arrays import F64
+
+PCMU, PCMA, G722, OPUS = 1, 2, 3, 4
 EVENT = 0x40
 """telephone-event (RFC 4733)."""
 COMFORT = 0x41
@@ -39,8 +44,13 @@ class Codec(NamedTuple):
 CODECS: dict[int, Codec] = {
     PCMU: Codec(PCMU, "PCMU", 8000, 8000, 1, 0, 0.0, 25.1),
     PCMA: Codec(PCMA, "PCMA", 8000, 8000, 1, 8, 0.0, 25.1),
+    **({G722: Codec(G722, "G722", 8000, 16000, 1, 9, 0.0, 13.0)} if coders.G_722 else {}),
+    **({OPUS: Codec(OPUS, "opus", 48000, 8000, 2, None, 0.0, 20.0)} if coders.OPUS else {}),
 }
 """Codecs of this engine by number, in order of preference."""
+
+CLOCKS: F64 = np.array([CODECS[number].clock if number in CODECS else 8000 for number in range(EVENT)], np.float64)
+"""float64[codec]: RTP clock by number, Hz."""
 
 
 def find(name: str, clock: int, channels: int) -> Codec | None:

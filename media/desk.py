@@ -193,7 +193,10 @@ class Desk:
         # Who holds us sends nothing that counts.
         for kind, number in agreement.kinds.items() if agreement.receives else ():
             legs.kinds[leg, kind] = number
+        if legs.codec[leg] != agreement.codec.number:
+            self.engine.transcoder.begin(leg, agreement.codec.number, agreement.parameters)
         legs.codec[leg], legs.payload_type[leg] = agreement.codec.number, agreement.payload_type
+        legs.event_rate[leg] = agreement.event_rate
         legs.event_type[leg], legs.comfort_type[leg] = agreement.event_type, agreement.comfort_type
         legs.clock[leg] = legs.rate[leg] = agreement.codec.clock
         legs.sends[leg], legs.receives[leg] = agreement.sends, agreement.receives

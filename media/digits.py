@@ -12,7 +12,7 @@ from media.arrays import U8, Index
 from media.bank import Bank
 from media.codecs import PCMA
 from media.events import DIGITS
-from media.legs import DIGITS_MAX, FRAME_SAMPLES, Legs
+from media.legs import DIGITS_MAX, FRAME_SAMPLES, FRAME_SECONDS, Legs
 from media.send import Sender
 
 TONE_FRAMES = sources.DTMF_FRAMES
@@ -69,7 +69,7 @@ class DigitsOut:
             return
         legs = self._legs
         step = legs.digit_step[leg].astype(np.int64)
-        duration = np.minimum(step, TONE_FRAMES) * FRAME_SAMPLES
+        duration = np.minimum(step, TONE_FRAMES) * (legs.event_rate[leg] * FRAME_SECONDS).astype(np.int64)
         payload: U8 = np.zeros((len(leg), 4), np.uint8)
         payload[:, 0] = legs.digits[leg, 0]
         payload[:, 1] = VOLUME | np.where(step > TONE_FRAMES, 0x80, 0)

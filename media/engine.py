@@ -15,22 +15,23 @@ import numpy as np
 from numpy import count_nonzero as how_many
 
 from media.addresses import Addresses
-from media.arrays import I16, I32, Index
+from media.arrays import I16, I32, I64, Index
 from media.bank import Bank
 from media.codecs import PCMA
 from media.datagrams import Inbox
 from media.digits import DigitsOut
 from media.events import EventsIn
-from media.jitter import Frames, JitterRing
+from media.jitter import JitterRing, PacketRing, Playout
 from media.legs import FRAME_SAMPLES, Legs
 from media.mixer import Mixer
 from media.plan import FEED_MIX, PHASES, Block, Phase, plan
-from media.receive import Receiver
+from media.receive import Receiver, Ways
 from media.recorder import Recorder, Recording
 from media.relay import Relay
 from media.rtcp import ReportsIn, ReportsOut
 from media.send import Sender
 from media.sockets import Sockets
+from media.transcode import Transcoder
 
 TICK_SECONDS = 0.005
 CATCH_UP_TICKS = 8
@@ -65,7 +66,9 @@ class Engine:
         self.inbox = Inbox()
         self.rtp = Addresses(2 * legs.capacity)
         self.rtcp = Addresses(2 * legs.capacity)
-        self.ring = JitterRing(legs, legs.capacity)
+        self.playout = Playout(legs)
+        self.ring = JitterRing(legs, self.playout, legs.capacity)
+        self.packets = PacketRing(legs)
         self.events = EventsIn(legs)
         self.sender = Sender(legs, sockets)
         self.digits = DigitsOut(legs, self.sender, self.bank)
@@ -73,8 +76,10 @@ class Engine:
         alphabet = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz012345", np.uint8)
         self.reports = ReportsOut(legs, sockets, alphabet[rng.integers(0, 32, 16)].tobytes(), rng)
         reports_in = ReportsIn(legs, self.inbox)
-        self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, self.ring, self.relay, self.events, reports_in)
         self._mixer = Mixer(max(legs.capacity, 1))
+        self.transcoder = Transcoder(legs, self.playout, self.ring, self.packets, self._mixer, self.sender)
+        ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in)
+        self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, ways)
         self._phases: list[Phase] = plan(legs)
         self._stale = False
         self._began = now
@@ -128,10 +133,7 @@ class Engine:
     def _mix(self, block: Block) -> None:
         legs = self.legs
         leg, size = block.leg, block.size
-        frames = self.ring.take(leg)
-        samples = self._mixer.decode(frames.payload, legs.codec_in[leg])
-        if how_many(frames.whole) < len(frames.whole):
-            self._conceal(leg, samples, frames)
+        samples = self.transcoder.hear(leg)
         if size == 1:
             total: I32 = samples.astype(np.int32)
             heard: I32 = total * legs.echo[leg][:, None]
@@ -145,13 +147,7 @@ class Engine:
         if how_many(sends) < len(sends):
             leg, heard = leg[sends], heard[sends]
         if len(leg):
-            self.sender.audio(leg, self._mixer.encode(heard, legs.codec[leg]), FRAME_SAMPLES)
-
-    @staticmethod
-    def _conceal(leg: Index, samples: I16, frames: Frames) -> None:
-        """What is not there is silence."""
-        halves = samples.reshape(len(leg), 2, -1)
-        halves[~frames.halves] = 0
+            self.transcoder.say(leg, heard)
 
     def _room_play(self, rooms: I32) -> I32:
         """int32[rooms, 160]: what rooms hear besides their members."""
@@ -183,13 +179,12 @@ class Engine:
                 recording.put(samples[row], np.clip(hears, -32768, 32767).astype(np.int16))
 
     def _play(self, leg: Index) -> None:
-        legs, bank = self.legs, self.bank
+        legs = self.legs
         at = legs.play_at[leg]
         sends = legs.sends[leg] & (legs.digit_step[leg] == 0) & (legs.digits_waiting[leg] == 0)
         hears = leg[sends]
         if len(hears):
-            law = (legs.codec[hears] == PCMA).astype(np.int64)
-            self.sender.audio(hears, bank.coded.reshape(-1, FRAME_SAMPLES)[law * len(bank.samples) + at[sends]], FRAME_SAMPLES)
+            self._play_to(hears, at[sends])
         at = at + 1
         over = at >= legs.play_end[leg]
         if how_many(over):
@@ -199,6 +194,16 @@ class Engine:
             at[over & ~again] -= 1
             self.ended_legs += ended.tolist()
         legs.play_at[leg] = at
+
+    def _play_to(self, leg: Index, at: I64) -> None:
+        """Send frames of the bank: G.711 as it was encoded once for all, other codecs each."""
+        codec, bank = self.legs.codec[leg], self.bank
+        plain = codec <= PCMA
+        if how_many(plain):
+            place = (codec[plain] == PCMA) * len(bank.samples) + at[plain]
+            self.sender.audio(leg[plain], bank.coded.reshape(-1, FRAME_SAMPLES)[place], FRAME_SAMPLES)
+        if how_many(plain) < len(plain):
+            self.transcoder.say(leg[~plain], bank.samples[at[~plain]].astype(np.int32))
 
     def close(self) -> None:
         """Say BYE for all legs, finish files."""

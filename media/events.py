@@ -66,7 +66,7 @@ class EventsIn:
         legs.event_done[leg] = True
         for row in leg.tolist():
             if len(self._done) < PENDING_MAX:
-                duration = int(legs.event_duration[row]) * 1000 // 8000
+                duration = int(legs.event_duration[row]) * 1000 // max(int(legs.event_rate[row]), 1)
                 self._done.append(Digit(row, DIGITS[legs.event_code[row]], duration))
 
     def expire(self, now: float) -> None:

@@ -12,7 +12,9 @@ import os
 from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
+from media import coders
 from media.arrays import F32, F64, I16, I32, I64, U8, U16, U32, Arena, Bool
 
 LAYOUT_VERSION = 1
@@ -21,6 +23,11 @@ FRAME_SAMPLES = 160
 FRAME_SECONDS = 0.020
 RING_FRAMES = 16
 """Depth of the jitter ring: 320 ms."""
+HALF_SAMPLES = FRAME_SAMPLES // 2
+PACKET_BYTES_MAX = 1280
+"""Longest payload of Opus that is kept (RFC 6716 section 3.2.1: 1275)."""
+PCM_SAMPLES = 1120
+"""Decoded samples that may wait: 140 ms."""
 POSITION_FIRST = 960 * 1024
 """Where a stream's positions begin: a whole number of frames of any codec."""
 DIGITS_MAX = 32
@@ -77,6 +84,8 @@ class Legs:
     """Payload type that we send it with."""
     event_type: U8
     """Payload type of telephone-event that we send; 0: none agreed on."""
+    event_rate: F64
+    """Clock of telephone-event, Hz."""
     comfort_type: U8
     """Payload type of comfort noise that we may send; 0: none."""
     clock: F64
@@ -137,6 +146,25 @@ class Legs:
     """Frames of the window that are over."""
     missing: I16
     """Frames made up in a row."""
+    quiet: Bool
+    """The peer said that it is silent: comfort noise came last."""
+    healing: Bool
+    """The last frame was made up: the next one is faded in."""
+    concealment: Annotated[NDArray[Any], coders.CONCEALMENT.state]
+
+    # Codecs with a memory (`media.coding`); touched only where such a codec is used
+    packets: Annotated[U8, 2 * RING_FRAMES, PACKET_BYTES_MAX]
+    """Packets of Opus by position, slots of 10 ms."""
+    packet_size: Annotated[I16, 2 * RING_FRAMES]
+    packet_stamp: Annotated[I32, 2 * RING_FRAMES]
+    pcm: Annotated[I16, PCM_SAMPLES]
+    """Decoded and not yet heard."""
+    pcm_count: I16
+    encoder: Annotated[U8, coders.ENCODER_BYTES]
+    decoder: Annotated[U8, coders.DECODER_BYTES]
+    narrow: Annotated[NDArray[Any], coders.WIDE_TO_ROOM.state]
+    """Of the resampler from 16 to 8 kHz."""
+    widen: Annotated[NDArray[Any], coders.ROOM_TO_WIDE.state]
 
     # The stream that goes out
     ssrc_out: U32
@@ -217,7 +245,7 @@ class Legs:
         arena = Arena(mmap.mmap(memory, measure.size))
         self._lay(arena)
         arena.seal()
-        self._fields = [getattr(self, name) for name in FIELDS]
+        self._fields = [getattr(self, name) for name in FIELDS if name not in _LARGE]
 
     def _lay(self, arena: Arena) -> None:
         for name, (kind, shape) in FIELDS.items():
@@ -236,7 +264,7 @@ class Legs:
         for index in (self.target, self.relay_source, self.room, self.sequence_bad, self.ssrc_in, self.ssrc_next):
             index[leg] = -1
         self.round_trip[leg] = -1.0
-        self.stamp[leg] = -1
+        self.stamp[leg] = self.packet_stamp[leg] = -1
         return leg
 
     def free(self, leg: int) -> None:
@@ -244,10 +272,17 @@ class Legs:
         self.used[leg] = False
 
 
+_LARGE = ("packets", "encoder", "decoder", "pcm")
+"""Not zeroed when a row is given out: they would become real memory for every leg."""
+
+
 def _fields() -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     fields = {}
     for name, hint in get_type_hints(Legs, include_extras=True).items():
         shape = getattr(hint, "__metadata__", ())
+        if shape and isinstance(shape[0], np.dtype):
+            fields[name] = (shape[0], shape[1:])
+            continue
         array = get_args(hint)[0] if shape else hint
         fields[name] = (np.dtype(get_args(get_args(array)[1])[0]), shape)
     return fields

@@ -8,7 +8,8 @@ Rules:
 
 from dataclasses import dataclass, field
 
-from media.codecs import CODECS, COMFORT, EVENT, Codec, find
+from media import coders
+from media.codecs import CODECS, COMFORT, EVENT, OPUS, Codec, find
 from media.sdp import REVERSE, Description, Direction, Media
 
 PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
@@ -37,6 +38,10 @@ class Agreement:
     payload_type: int
     event_type: int = 0
     comfort_type: int = 0
+    event_rate: int = 8000
+    """Clock of telephone-event, Hz."""
+    parameters: str = ""
+    """The peer's ``a=fmtp`` of the codec."""
     kinds: dict[int, int] = field(default_factory=dict)
     """Payload types that may come in, and their kinds."""
     direction: Direction = "sendrecv"
@@ -57,9 +62,9 @@ class Agreement:
 
     def formats(self) -> list[tuple[int, str, str]]:
         """For our answer: payload type, coding, parameters."""
-        formats = [(self.payload_type, self.codec.label, "")]
+        formats = [(self.payload_type, self.codec.label, _parameters(self.codec))]
         if self.event_type:
-            formats.append((self.event_type, f"telephone-event/{self.codec.clock}", EVENT_PARAMETERS))
+            formats.append((self.event_type, f"telephone-event/{self.event_rate}", EVENT_PARAMETERS))
         if self.comfort_type:
             formats.append((self.comfort_type, f"CN/{self.codec.clock}", ""))
         return formats
@@ -67,6 +72,11 @@ class Agreement:
     def answer_direction(self) -> Direction:
         """What we say to the peer's direction."""
         return REVERSE[self.direction]
+
+
+def _parameters(codec: Codec) -> str:
+    """What we say of ourselves in ``a=fmtp``."""
+    return str(coders.OPUS_PARAMETERS) if codec.number == OPUS else ""
 
 
 def _codec(media: Media, kind: int) -> Codec | None:
@@ -95,13 +105,15 @@ def _agree(media: Media, section: int, offered: dict[int, int] | None) -> Agreem
     host = "" if media.host == "0.0.0.0" else media.host
     agreement = Agreement(host, media.port, media.rtcp_host or media.host, media.rtcp_port or media.port + 1, media.mux, codec, kind)
     agreement.kinds = {kind: codec.number} if offered is None else dict(offered)
+    agreement.parameters = media.parameters.get(kind, "")
     for other in types:
         name, clock, _ = media.codecs.get(other, ("CN" if other == COMFORT_TYPE else "", 8000, 1))
-        if clock != codec.clock:
-            continue
-        if name.lower() == "telephone-event" and not agreement.event_type:
-            agreement.event_type = other
+        if name.lower() == "telephone-event" and (not agreement.event_type or agreement.event_rate != codec.clock == clock):
+            # At the codec's clock if there is one; many peers have 8 kHz alone.
+            agreement.event_type, agreement.event_rate = other, clock
             agreement.kinds.setdefault(other, EVENT)
+        elif clock != codec.clock:
+            continue
         elif name.upper() == "CN" and not agreement.comfort_type:
             agreement.comfort_type = other
             agreement.kinds.setdefault(other, COMFORT)
@@ -133,7 +145,7 @@ def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
         kind = codec.static_type
         if kind is None:
             kind, dynamic = dynamic, dynamic + 1
-        formats.append((kind, codec.label, ""))
+        formats.append((kind, codec.label, _parameters(codec)))
         kinds[kind] = codec.number
     formats.append((EVENT_TYPE, "telephone-event/8000", EVENT_PARAMETERS))
     kinds[EVENT_TYPE] = EVENT

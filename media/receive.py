@@ -10,21 +10,25 @@ Rules:
 - A tick takes at most `BATCHES_MAX` batches of a shared socket and `OWN_ROUNDS_MAX` datagrams of an own one; the kernel keeps the rest.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy import count_nonzero as how_many
 
 from media.addresses import Addresses, key
 from media.arrays import F64, I64, U8, U64, Bool, Index
-from media.codecs import EVENT
+from media.codecs import CLOCKS, COMFORT, EVENT, OPUS
+from media.coders import packet_samples
 from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, Inbox
 from media.events import EventsIn
-from media.jitter import PAYLOAD_SAMPLES_MAX, JitterRing
+from media.jitter import PAYLOAD_SAMPLES_MAX, JitterRing, PacketRing, Playout
 from media.legs import Legs
 from media.packets import Packets
 from media.relay import Relay
 from media.rtcp import ReportsIn
 from media.sequence import Streams
 from media.sockets import Sockets
+from media.transcode import Transcoder
 
 HOLD_SECONDS = 3.0
 STRANGERS_MAX = 32
@@ -34,6 +38,18 @@ OWN_ROUNDS_MAX = 2
 HEADER_BYTES = 12
 
 
+class Ways(NamedTuple):
+    """Where packets go."""
+
+    playout: Playout
+    ring: JitterRing
+    packets: PacketRing
+    transcoder: Transcoder
+    relay: Relay
+    events: EventsIn
+    reports: ReportsIn
+
+
 class Receiver:
     """The way in, for all legs.
 
@@ -41,7 +57,7 @@ class Receiver:
         legs: state.
         sockets: where from.
         rtp, rtcp: sources of the shared pair.
-        ring, relay, events, reports: where to.
+        ways: where to.
     """
 
     def __init__(
@@ -51,14 +67,11 @@ class Receiver:
         inbox: Inbox,
         rtp: Addresses,
         rtcp: Addresses,
-        ring: JitterRing,
-        relay: Relay,
-        events: EventsIn,
-        reports: ReportsIn,
+        ways: "Ways",
     ) -> None:
         self._legs, self._sockets, self._inbox = legs, sockets, inbox
         self._rtp, self._rtcp = rtp, rtcp
-        self._ring, self._relay, self._events, self._reports = ring, relay, events, reports
+        self._playout, self._ring, self._packet_ring, self._transcoder, self._relay, self._events, self._reports = ways
         self._streams = Streams(legs)
         self._kinds = legs.kinds.reshape(-1)
         self._mark: Index = np.zeros(legs.capacity, np.intp)
@@ -251,6 +264,7 @@ class Receiver:
             self._audio(packets, now)
         else:
             self._audio(packets.pick(audio), now)
+            legs.quiet[packets.leg[packets.kind == COMFORT]] = True
             event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
             self._events.put(event.leg, event.timestamp, inbox.data[event.row, HEADER_BYTES : HEADER_BYTES + 4], now)
         target = legs.target.take(packets.leg)
@@ -269,8 +283,11 @@ class Receiver:
         changed = packets.kind != legs.codec_in.take(leg)
         if how_many(changed):
             legs.codec_in[leg[changed]] = packets.kind[changed]
-            self._ring.restart(leg[changed])
+            self._streams.change(leg[changed], packets.timestamp[changed], CLOCKS[packets.kind[changed]], now)
+            self._playout.restart(leg[changed])
+            self._transcoder.listen(leg[changed], packets.kind[changed])
         position = self._streams.place(leg, packets.timestamp, now)
+        legs.quiet[leg] = False
         wanted = legs.ring_wanted.take(leg)
         if not how_many(wanted):
             return
@@ -279,10 +296,40 @@ class Receiver:
             row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
             if not len(row):
                 return
-        longest = max(int(size.max()), HEADER_BYTES)
-        together = len(row) == row[-1] - row[0] + 1
-        payload = self._inbox.data[row[0] : row[-1] + 1, HEADER_BYTES:longest] if together else self._inbox.data[row, HEADER_BYTES:longest]
-        self._ring.put(leg, position, size - HEADER_BYTES, payload, self._wait(leg))
+        coded = legs.codec_in.take(leg) == OPUS
+        if not how_many(coded):
+            self._store(row, leg, size, position)
+            return
+        self._store_packets(row[coded], leg[coded], size[coded], position[coded])
+        if how_many(coded) < len(coded):
+            self._store(row[~coded], leg[~coded], size[~coded], position[~coded])
+
+    def _payload(self, row: Index, longest: int) -> U8:
+        """uint8[n, longest - header]: payloads of rows."""
+        data = self._inbox.data
+        return data[row[0] : row[-1] + 1, HEADER_BYTES:longest] if len(row) == row[-1] - row[0] + 1 else data[row, HEADER_BYTES:longest]
+
+    def _store(self, row: Index, leg: Index, size: I64, position: I64) -> None:
+        """Codecs of 8 bits a sample: a byte is a sample."""
+        length = size - HEADER_BYTES
+        wanted = self._playout.arrive(leg, position, length, self._wait(leg))
+        if wanted is not None:
+            row, leg, length, position = row[wanted], leg[wanted], length[wanted], position[wanted]
+            if not len(row):
+                return
+        self._ring.put(leg, position, length, self._payload(row, int(length.max()) + HEADER_BYTES))
+
+    def _store_packets(self, row: Index, leg: Index, size: I64, position: I64) -> None:
+        """Opus: a packet says its duration itself; its clock is 48 kHz."""
+        position = position // 6
+        length = np.array([packet_samples(data) for data in map(bytes, self._inbox.data[row, HEADER_BYTES : HEADER_BYTES + 2])])
+        valid = length > 0
+        row, leg, size, position, length = row[valid], leg[valid], size[valid], position[valid], length[valid]
+        wanted = self._playout.arrive(leg, position, length, self._wait(leg))
+        if wanted is not None:
+            row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
+        if len(row):
+            self._packet_ring.put(leg, position, size - HEADER_BYTES, self._payload(row, int(size.max())))
 
     def _wait(self, leg: Index) -> F64:
         """float64[n]: seconds until the next tick of each leg."""

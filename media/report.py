@@ -18,7 +18,7 @@ def report(legs: Legs, record: LegRecord, connected_to: str, now: float) -> LegR
     clock = max(float(legs.rate[leg]), 1.0)
     buffered = 0.0
     if legs.playing[leg]:
-        buffered = max(float(legs.position[leg]) / FRAME_SAMPLES - float(legs.play[leg]) + 1.0, 0.0) * FRAME_SECONDS
+        buffered = max(float(legs.position[leg]) * 8000.0 / clock / FRAME_SAMPLES - float(legs.play[leg]) + 1.0, 0.0) * FRAME_SECONDS
     trip = float(legs.round_trip[leg])
     codec = CODECS.get(int(legs.codec[leg]))
     missing = min(lost + int(legs.late[leg]), packets + lost) / max(packets + lost, 1)

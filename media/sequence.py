@@ -10,7 +10,7 @@ Rules (RFC 3550):
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media.arrays import I64, U16, U32, Bool, Index
+from media.arrays import F64, I64, U16, U32, Bool, Index
 from media.legs import POSITION_FIRST, Legs
 
 DROPOUT_MAX = 3000
@@ -87,6 +87,14 @@ class Streams:
         legs.remote_report[leg] = 0.0
         legs.playing[leg] = False
         legs.stamp[leg] = -1
+
+    def change(self, leg: Index, timestamp: U32, clock: F64, now: float) -> None:
+        """Legs receive a codec of perhaps another clock, float64[n] Hz, from this packet on: count positions anew."""
+        legs = self._legs
+        legs.rate[leg] = clock
+        legs.position[leg] = POSITION_FIRST
+        legs.position_base[leg] = timestamp - np.uint32(POSITION_FIRST)
+        legs.transit[leg] = now * clock - POSITION_FIRST
 
     def lost_now(self, leg: Index) -> I64:
         """int64[n]: lost of the source that sends now."""

@@ -90,7 +90,7 @@ class Switchboard:
         legs.target[leg] = target
         wanted = bool(room)
         if wanted and not legs.ring_wanted[leg]:
-            self._engine.ring.restart(np.array([leg]))
+            self._engine.playout.restart(np.array([leg]))
         legs.ring_wanted[leg] = wanted
         self._engine.changed()
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.jitter import JitterRing
+from media.jitter import JitterRing, Playout
 from media.legs import FRAME_SAMPLES, POSITION_FIRST, Legs
 
 
@@ -13,12 +13,16 @@ class Side:
 
     def __init__(self) -> None:
         self.legs = Legs(3)
-        self.ring = JitterRing(self.legs, 3)
+        self.playout = Playout(self.legs)
+        self.ring = JitterRing(self.legs, self.playout, 3)
         self.leg = np.array([1])
 
     def put(self, position: int, payload: bytes, wait: float = 0.01) -> None:
         data = np.frombuffer(payload, np.uint8)[None, :]
-        self.ring.put(self.leg, np.array([POSITION_FIRST + position]), np.array([len(payload)]), data, np.array([wait]))
+        place, length = np.array([POSITION_FIRST + position]), np.array([len(payload)])
+        wanted = self.playout.arrive(self.leg, place, length, np.array([wait]))
+        if wanted is None or wanted[0]:
+            self.ring.put(self.leg, place, length, data)
 
     def take(self) -> bytes | None:
         frames = self.ring.take(self.leg)

@@ -1,0 +1,69 @@
+"""The codecs of this process that need more than a table: what there is, and how much memory their state takes.
+
+Rules:
+- Rooms are mixed at 8 kHz; Opus decodes and encodes there itself, G.722 is resampled.
+- What is missing on a machine (libopus, the package G722) is not offered, and nothing else changes.
+"""
+
+import numpy as np
+
+from media.coding.codec import StateError
+from media.coding.g722 import G722
+from media.coding.libopus import OpusMissingError
+from media.coding.opus import Opus
+from media.coding.opus_parameters import EncoderSettings, OpusParameters
+from media.concealment import Concealment
+from media.resample import Resampler, resampler
+
+RATE = 8000
+"""Sample rate of rooms, Hz."""
+COMPLEXITY = 5
+"""Of Opus encoders: half of libopus' range."""
+OPUS_PARAMETERS = OpusParameters(maxplaybackrate=RATE, sprop_maxcapturerate=RATE, useinbandfec=True)
+"""What we say of ourselves in ``a=fmtp``."""
+
+
+def _opus() -> Opus | None:
+    try:
+        return Opus(RATE, 1, EncoderSettings(complexity=COMPLEXITY))
+    except OpusMissingError:
+        return None
+
+
+def _g722() -> G722 | None:
+    codec = G722()
+    try:
+        codec.reset_encoder(np.zeros((1, codec.encoder_bytes), np.uint8), np.zeros(1, np.intp))
+    except (ImportError, StateError):
+        return None
+    return codec
+
+
+OPUS = _opus()
+G_722 = _g722()
+WIDE_TO_ROOM: Resampler = resampler(16000, RATE)
+ROOM_TO_WIDE: Resampler = resampler(RATE, 16000)
+CONCEALMENT = Concealment(RATE)
+ENCODER_BYTES = max(OPUS.encoder_bytes if OPUS else 0, G722.encoder_bytes)
+"""Of a leg's row of encoder state."""
+DECODER_BYTES = max(OPUS.decoder_bytes if OPUS else 0, G722.decoder_bytes)
+
+
+def settings(parameters: str) -> EncoderSettings:
+    """How to encode Opus for a peer whose ``a=fmtp`` says this."""
+    return EncoderSettings.towards(OpusParameters.parse(parameters), complexity=COMPLEXITY)
+
+
+def packet_samples(payload: bytes) -> int:
+    """Duration of an Opus packet in samples at 8 kHz, by its first two bytes (RFC 6716 section 3.1); 0: it has none."""
+    if not payload:
+        return 0
+    config, code = payload[0] >> 3, payload[0] & 3
+    if config < 12:
+        frame = (80, 160, 320, 480)[config & 3]
+    elif config < 16:
+        frame = (80, 160)[config & 1]
+    else:
+        frame = (20, 40, 80, 160)[config & 3]
+    count = (1, 2, 2, payload[1] & 0x3F if len(payload) > 1 else 0)[code]
+    return frame * count

@@ -1,0 +1,214 @@
+"""From the frames that are due to samples at 8 kHz, and from samples to packets: for legs of any codec at once.
+
+Rules:
+- G.711 is a table lookup for a whole block; legs of other codecs are taken out of the block, served, and put back.
+- A gap is filled as G.711 appendix I does; Opus fills its own, by the redundancy in the packet after it where there is some. After comfort
+  noise of the peer a gap is silence that was meant.
+- A packet of Opus longer than a frame is decoded once; what is over waits in `Legs.pcm`.
+"""
+
+import numpy as np
+from numpy import count_nonzero as how_many
+
+from media import coders, g711
+from media.arrays import I16, I32, I64, U8, Bool, Index
+from media.codecs import G722, OPUS, PCMA
+from media.jitter import PAUSE_FRAMES, Frames, JitterRing, PacketRing, Playout
+from media.legs import FRAME_SAMPLES, PCM_SAMPLES, Legs
+from media.mixer import Mixer
+from media.send import Sender
+
+_HISTORY_FRAMES = 3
+
+
+class Transcoder:
+    """Decoders and encoders of all legs."""
+
+    def __init__(self, legs: Legs, playout: Playout, ring: JitterRing, packets: PacketRing, mixer: Mixer, sender: Sender) -> None:
+        self._legs, self._playout, self._ring, self._packets = legs, playout, ring, packets
+        self._mixer, self._sender = mixer, sender
+        self._mark: Bool = np.zeros(legs.capacity, np.bool_)
+        opus = coders.OPUS
+        self._opus_in = legs.decoder[:, : opus.decoder_bytes] if opus else legs.decoder
+        self._opus_out = legs.encoder[:, : opus.encoder_bytes] if opus else legs.encoder
+        wide = coders.G_722
+        self._g722_in = legs.decoder[:, : wide.decoder_bytes] if wide else legs.decoder
+        self._g722_out = legs.encoder[:, : wide.encoder_bytes] if wide else legs.encoder
+
+    def begin(self, leg: int, codec: int, parameters: str) -> None:
+        """A leg sends and receives another codec from now on: make its state ready."""
+        row = np.array([leg])
+        if codec == OPUS and coders.OPUS:
+            coders.OPUS.reset_encoder(self._opus_out, row, coders.settings(parameters))
+        elif codec == G722 and coders.G_722:
+            coders.G_722.reset_encoder(self._g722_out, row)
+            self._legs.widen[leg] = np.zeros(1, coders.ROOM_TO_WIDE.state)[0]
+        self.listen(row, np.array([codec], np.uint8))
+
+    def listen(self, leg: Index, codec: U8) -> None:
+        """Legs receive another codec from now on, uint8[n]."""
+        legs = self._legs
+        opus, wide = leg[codec == OPUS], leg[codec == G722]
+        if len(opus) and coders.OPUS:
+            coders.OPUS.reset_decoder(self._opus_in, opus)
+            self._packets.restart(opus)
+            legs.pcm_count[opus] = 0
+        if len(wide) and coders.G_722:
+            coders.G_722.reset_decoder(self._g722_in, wide)
+            legs.narrow[wide] = np.zeros(1, coders.WIDE_TO_ROOM.state)[0]
+        legs.concealment["lost"][leg] = 0
+
+    def hear(self, leg: Index) -> I16:
+        """The frames that are due, int16[n, 160], lent until the next call; ``leg`` intp[n], all different."""
+        legs = self._legs
+        codec = legs.codec_in.take(leg)
+        if how_many(codec > PCMA):
+            return self._hear_each(leg, codec)
+        frames = self._ring.take(leg)
+        samples = self._mixer.decode(frames.payload, codec)
+        self._fill(leg, samples, frames)
+        return samples
+
+    def _hear_each(self, leg: Index, codec: U8) -> I16:
+        out = np.zeros((len(leg), FRAME_SAMPLES), np.int16)
+        plain = np.flatnonzero(codec <= PCMA)
+        if len(plain):
+            out[plain] = self.hear(leg[plain])
+        wide = np.flatnonzero(codec == G722)
+        if len(wide):
+            out[wide] = self._hear_g722(leg[wide])
+        opus = np.flatnonzero(codec == OPUS)
+        if len(opus):
+            out[opus] = self._hear_opus(leg[opus])
+        return out
+
+    def _hear_g722(self, leg: Index) -> I16:
+        legs, codec = self._legs, coders.G_722
+        frames = self._ring.take(leg)
+        samples = np.zeros((len(leg), 2 * FRAME_SAMPLES), np.int16)
+        there = np.flatnonzero(frames.whole)
+        if len(there) and codec is not None:
+            sizes = np.full(len(there), FRAME_SAMPLES, np.int32)
+            samples[there], _ = codec.decode(self._g722_in, leg[there], np.ascontiguousarray(frames.payload[there]), sizes)
+        state = legs.narrow[leg]
+        out: I16 = coders.WIDE_TO_ROOM(state, samples)
+        legs.narrow[leg] = state
+        return out
+
+    def _hear_opus(self, leg: Index) -> I16:
+        legs = self._legs
+        play, live = self._playout.due(leg)
+        out = np.zeros((len(leg), FRAME_SAMPLES), np.int16)
+        count = legs.pcm_count[leg].astype(np.int64)
+        present = count > 0
+        for half in (0, 1):
+            slot, there = self._packets.find(leg, 2 * play + half)
+            row = np.flatnonzero(there & live & (count < FRAME_SAMPLES))
+            if len(row):
+                count[row] = self._decode(leg[row], slot[row], count[row])
+                present[row] = True
+        gap = np.flatnonzero(
+            live & (count < FRAME_SAMPLES) & ~legs.quiet[leg] & (legs.missing[leg] < PAUSE_FRAMES) & (legs.missing[leg] >= 0)
+        )
+        if len(gap):
+            count[gap] = self._conceal_opus(leg[gap], play[gap], count[gap])
+        have = np.flatnonzero(count >= FRAME_SAMPLES)
+        some = leg[have]
+        out[have] = legs.pcm[some, :FRAME_SAMPLES]
+        rest = count[have] - FRAME_SAMPLES
+        longest = int(rest.max(initial=0))
+        if longest:
+            legs.pcm[some, :longest] = legs.pcm[some, FRAME_SAMPLES : FRAME_SAMPLES + longest]
+        count[have] = rest
+        legs.pcm_count[leg] = count
+        self._playout.settle(leg, present)
+        return out
+
+    def _decode(self, leg: Index, slot: Index, count: I64) -> I64:
+        """Packets of some legs to the end of what waits; the new counts."""
+        codec = coders.OPUS
+        if codec is None:
+            return count
+        size = self._packets.size[slot].astype(np.int32)
+        payload = self._packets.data[slot, : int(size.max(initial=1))]
+        samples, got = codec.decode(self._opus_in, leg, payload, size)
+        return self._append(leg, count, samples, got)
+
+    def _append(self, leg: Index, count: I64, samples: I16, got: I32) -> I64:
+        pcm = self._legs.pcm
+        for row, (place, begin, many) in enumerate(zip(leg.tolist(), count.tolist(), got.tolist(), strict=True)):
+            fits = min(many, PCM_SAMPLES - begin)
+            pcm[place, begin : begin + fits] = samples[row, :fits]
+            count[row] = begin + fits
+        return count
+
+    def _conceal_opus(self, leg: Index, play: I64, count: I64) -> I64:
+        """The rest of a frame, from the packet after the gap if it is there and has redundancy."""
+        codec = coders.OPUS
+        if codec is None:
+            return count
+        slot, there = self._packets.find(leg, 2 * play + 2)
+        size = np.where(there, self._packets.size[slot], 0).astype(np.int32)
+        payload = self._packets.data[slot, : int(size.max(initial=1))]
+        samples = codec.recover(self._opus_in, leg, payload, size, FRAME_SAMPLES)
+        return self._append(leg, count, samples, np.full(len(leg), FRAME_SAMPLES, np.int32))
+
+    def _fill(self, leg: Index, samples: I16, frames: Frames) -> None:
+        """Make up what is not there of G.711, and fade in what comes after."""
+        legs = self._legs
+        healing = legs.healing.take(leg)
+        if how_many(frames.whole) == len(leg) and not how_many(healing):
+            return
+        missing = legs.missing.take(leg)
+        gone = ~frames.whole & legs.playing[leg] & (missing > 0) & ~legs.quiet[leg]
+        silent = ~frames.whole & ~gone
+        if how_many(silent):
+            samples[silent] = 0
+        row = np.flatnonzero(gone | healing)
+        if not len(row):
+            return
+        some = leg[row]
+        state = legs.concealment[some]
+        fresh = np.flatnonzero(~healing[row])
+        if len(fresh):
+            before = self._ring.before(some[fresh], _HISTORY_FRAMES).reshape(len(fresh), -1)
+            law = (legs.codec_in[some[fresh]] == PCMA).astype(np.intp)
+            sound = g711.DECODE[law[:, None], before]
+            state["history"][fresh] = sound[:, sound.shape[1] - state["history"].shape[1] :]
+            state["lost"][fresh] = 0
+        part, lost = samples[row], gone[row]
+        good = part.reshape(len(row), 2, -1).copy()
+        coders.CONCEALMENT(state, part, lost)
+        halves = frames.halves[row] & lost[:, None]
+        part.reshape(len(row), 2, -1)[halves] = good[halves]
+        samples[row] = part
+        legs.concealment[some] = state
+        legs.healing[some] = lost
+        kept = np.flatnonzero(lost)
+        for law in (g711.MU, g711.A):
+            mine = kept[(legs.codec_in[some[kept]] == PCMA) == (law == g711.A)]
+            if len(mine):
+                self._ring.keep(some[mine], g711.encode(part[mine], law))
+
+    def say(self, leg: Index, heard: I32) -> None:
+        """Send a frame to each of some legs, int32[n, 160] (written over)."""
+        codec = self._legs.codec.take(leg)
+        if not how_many(codec > PCMA):
+            self._sender.audio(leg, self._mixer.encode(heard, codec), FRAME_SAMPLES)
+            return
+        plain = np.flatnonzero(codec <= PCMA)
+        if len(plain):
+            self._sender.audio(leg[plain], self._mixer.encode(heard[plain], codec[plain]), FRAME_SAMPLES)
+        wide = np.flatnonzero(codec == G722)
+        if len(wide) and coders.G_722:
+            state = self._legs.widen[leg[wide]]
+            sound = coders.ROOM_TO_WIDE(state, np.clip(heard[wide], -32768, 32767).astype(np.int16))
+            self._legs.widen[leg[wide]] = state
+            payload, _ = coders.G_722.encode(self._g722_out, leg[wide], sound)
+            self._sender.audio(leg[wide], payload, FRAME_SAMPLES)
+        opus = np.flatnonzero(codec == OPUS)
+        if len(opus) and coders.OPUS:
+            sound = np.clip(heard[opus], -32768, 32767).astype(np.int16)
+            payload, size = coders.OPUS.encode(self._opus_out, leg[opus], sound)
+            sent = size > 0
+            self._sender.audio(leg[opus][sent], payload[sent], size[sent].astype(np.int64))
