@@ -22,6 +22,8 @@ Rules:
 Any request may also be refused with ``bad-request`` (not the structure of its operation).
 """
 
+import os
+
 import msgspec
 
 from media.config import MediaConfiguration
@@ -247,6 +249,8 @@ class MediaProcessor:
     """
 
     def __init__(self, configuration: MediaConfiguration, sockets: dict[str, int], now: float) -> None:
+        # Products of small matrices are faster on one thread; numpy reads this once, when it is loaded.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from media.desk import Desk  # loads numpy: only where media is processed
 
         self._desk = Desk(configuration, sockets, now)

@@ -5,6 +5,8 @@ Rules:
 - Everything is a whole number of frames of 20 ms and, where it loops, without a click at the seam.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from media.arrays import F64, I16
@@ -42,6 +44,7 @@ def dtmf(digit: str) -> I16:
     return tone((DTMF_LOW[row], DTMF_HIGH[column]), DTMF_FRAMES * FRAME_SAMPLES / RATE)
 
 
+@lru_cache(maxsize=64)
 def _pluck(note: int, seconds: float) -> F64:
     """A soft plucked string at a MIDI note."""
     time = np.arange(round(seconds * RATE)) / RATE
@@ -63,8 +66,11 @@ def melody() -> I16:
     wave = np.zeros(length)
 
     def add(note: int, start: float, seconds: float, level: float) -> None:
-        place = (round(start * RATE) + np.arange(round(seconds * RATE))) % length
-        np.add.at(wave, place, level * _pluck(note, seconds)[: len(place)])
+        sound = level * _pluck(note, seconds)
+        begin = round(start * RATE) % length
+        before_seam = min(len(sound), length - begin)
+        wave[begin : begin + before_seam] += sound[:before_seam]
+        wave[: len(sound) - before_seam] += sound[before_seam:]
 
     for bar, (root, *chord) in enumerate(bars):
         begin = bar * len(pattern) * beat

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from media.coding.opus import Opus
 from media.control import SendDigits
 from tests.media.phone import Bench, bench, tone
 
-OPUS = {"formats": "96 101", "extra": "a=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:101 telephone-event/8000\r\n"}
-G722 = {"formats": "9 101"}
+OPUS: dict[str, Any] = {"formats": "96 101", "extra": "a=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:101 telephone-event/8000\r\n"}
+G722: dict[str, Any] = {"formats": "9 101"}
 needs_opus = pytest.mark.skipif(coders.OPUS is None, reason="no libopus")
 
 
