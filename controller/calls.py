@@ -1,6 +1,7 @@
 """Calls as their routers report them: kept in memory, bounded.
 
-A call router says ``{"event": "call-...", "call": id, ...}`` with each change; the last one is ``call-ended``. Ended calls are kept until `ENDED_MAX` newer ones have ended.
+A call router says ``{"event": "call-...", "call": id, ...}`` with each change; the last one is ``call-ended``.
+Ended calls are kept until `ENDED_MAX` newer ones have ended.
 """
 
 from collections import OrderedDict

@@ -91,7 +91,8 @@ def touched(draft: Draft, writes: Iterable[Write]) -> tuple[set[str], set[str]]:
         elif isinstance(record, Machine):
             machines.add(record.id)
             if not isinstance(write.old, Machine) or not isinstance(write.new, Machine) or write.old.address != write.new.address:
-                units |= {id for unit in draft.units_on(record.id) for id in (unit.id, *_by_existence(draft, unit))}
+                for unit in draft.units_on(record.id):
+                    units |= {unit.id} | _by_existence(draft, unit) | _by_health(draft, unit)
         elif isinstance(record, Cluster):
             units |= set(draft.all(Unit))
             machines |= set(draft.all(Machine))

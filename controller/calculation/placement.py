@@ -3,7 +3,7 @@
 Rules:
 - A unit that may stay where it is stays. What is missing goes to the machine with the fewest of its kind, then
   the least load, then the first name.
-- Machines whose platform is being replaced come last for shared kinds: what others need shall not hang on them.
+- Of equal machines one whose platform is being replaced comes last for shared kinds: what others need shall not hang on it.
 - Of two units too many the one that serves least goes.
 - A machine without any service takes some from the busiest ones, as long as that evens the load.
 - Applying a placement and placing again changes nothing.
@@ -102,13 +102,11 @@ class _Board:
 
     def best(self, kind: str, scope: str) -> Host:
         """Where one more of a kind goes."""
-        candidates = [host for host in self._hosts.values() if kind in PLATFORMS[host.platform] and scope in ("", host.platform)]
         return min(
-            candidates,
+            (host for host in able(kind, list(self._hosts.values())) if scope in ("", host.platform)),
             key=lambda host: (
-                KINDS[kind].shared and host.changing,
-                kind == "proxy" and not host.public,
                 self._kinds[host.id, kind],
+                KINDS[kind].shared and host.changing,
                 self._load[host.id],
                 host.name,
                 host.id,
@@ -136,8 +134,6 @@ class _Board:
             weight = KINDS[slot.kind].weight
             if not KINDS[slot.kind].movable or slot.platform != host.platform or self._kinds[host.id, slot.kind]:
                 continue
-            if slot.kind == "proxy" and not host.public:
-                continue
             gap = self._load[slot.machine] - weight - (self._load[host.id] + weight)
             if gap < 0 or self._load[slot.machine] <= weight:
                 continue
@@ -153,12 +149,21 @@ def _scope(kind: str, platform: str) -> str:
 
 def _scopes(kind: str, hosts: Sequence[Host]) -> list[tuple[str, list[Host]]]:
     """Groups within which a kind is counted: the whole cluster for a shared kind, else each platform."""
-    able = [host for host in hosts if kind in PLATFORMS[host.platform]]
-    if not able:
+    candidates = able(kind, hosts)
+    if not candidates:
         return []
     if KINDS[kind].shared:
-        return [("", able)]
-    return [(platform, [host for host in able if host.platform == platform]) for platform in sorted({host.platform for host in able})]
+        return [("", candidates)]
+    return [
+        (platform, [host for host in candidates if host.platform == platform])
+        for platform in sorted({host.platform for host in candidates})
+    ]
+
+
+def able(kind: str, hosts: Sequence[Host]) -> list[Host]:
+    """Machines that may run a kind; proxies only where the address that users know can be served, if that is anywhere."""
+    candidates = [host for host in hosts if kind in PLATFORMS[host.platform]]
+    return ([host for host in candidates if host.public] or candidates) if kind == "proxy" else candidates
 
 
 def _wanted(kind: str, scope: str, hosts: Sequence[Host]) -> int:

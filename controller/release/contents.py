@@ -3,6 +3,7 @@
 Rules:
 - Roots: the shell (`telephony.service`), the package or module of each kind of service of the platform, and that of the platform itself.
 - Imports are followed in the source, also those inside functions, not those under ``if TYPE_CHECKING``.
+- They are not followed into kinds and platforms that are not this one's: the shell names them all, and a process imports its own.
 - With a package come its ``__init__`` and the files in its folder that are no source (tables, recordings).
 - Nothing of another package is taken: what is not ours is installed on the machine.
 """
@@ -11,7 +12,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from controller.calculation.catalogue import PLATFORMS
+from controller.calculation.catalogue import KINDS, PLATFORMS
 
 PACKAGES = ("telephony", "media")
 """The packages that bundles are made of."""
@@ -38,11 +39,12 @@ def files(root: Path, platform: str) -> dict[str, Path]:
         if _locate(root, name) is None:
             raise MissingModuleError(f"{name} is not among the installed packages: {platform} needs it")
     pending = [module for name in wanted for module in _whole(root, name)]
+    foreign = {f"telephony.{name}" for name in (*KINDS, *PLATFORMS)} - set(wanted)
     found: dict[str, Path] = {}
     seen: set[str] = set()
     while pending:
         name = pending.pop()
-        if name in seen:
+        if name in seen or ".".join(name.split(".")[:2]) in foreign:
             continue
         seen.add(name)
         path = _locate(root, name)
