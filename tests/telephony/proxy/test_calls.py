@@ -72,7 +72,7 @@ def test_call_of_a_guest() -> None:
 def test_a_phone_that_forgets_the_route_set_ends_its_call(routers: int) -> None:
     """SIPp's stock scenario addresses ACK and BYE like the INVITE, without Routes."""
     setting = Setting(routers)
-    caller, callee = answer(setting)
+    caller, _ = answer(setting)
     caller.dialog.route_set, caller.dialog.remote_target = [], "sip:9196@192.0.2.100:5060"
     caller.bye(now=setting.now)
     at_phone, at_router = setting.run()

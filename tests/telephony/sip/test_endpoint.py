@@ -290,7 +290,9 @@ def test_message_outside_of_a_session_with_digest() -> None:
     _, b = pair.run()
     assert kinds(b) == [RequestReceived]
     nonce = nonces.make(50.0)
-    b[0].request.respond(401, now=pair.now, headers=[("WWW-Authenticate", value) for value in challenges("r", nonce)])  # type: ignore[attr-defined]
+    b[0].request.respond(
+        401, now=pair.now, headers=[("WWW-Authenticate", value) for value in challenges("r", nonce, algorithms=("SHA-256", "MD5"))]
+    )  # type: ignore[attr-defined]
     a, b = pair.run()
     assert a == []
     given = fields(b[0].message.get("authorization"))  # type: ignore[attr-defined]

@@ -1,0 +1,84 @@
+"""Digest: the examples of RFC 7616, and what must not get through."""
+
+import pytest
+
+from telephony.sip.digest import Credentials, Nonces, answer, challenges, fields, ha1, verify
+
+MUFASA = Credentials("Mufasa", "Circle of Life")
+CHALLENGE = (
+    'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm={}, '
+    'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
+)
+CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "response"),
+    [
+        ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+        ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+    ],
+)
+def test_example_of_rfc_7616(algorithm: str, response: str) -> None:
+    value = answer([CHALLENGE.format(algorithm)], MUFASA, "GET", "/dir/index.html", CNONCE)
+    assert value is not None
+    given = fields(value)
+    assert given is not None
+    assert given["response"] == response
+    secret = {algorithm: ha1("Mufasa", "http-auth@example.org", "Circle of Life", algorithm)}
+    assert verify(given, "GET", secret, "/dir/index.html")
+    assert not verify(given, "PUT", secret, "/dir/index.html")
+    assert not verify({**given, "nc": "00000002"}, "GET", secret, "/dir/index.html")
+    assert not verify(given, "GET", {}, "/dir/index.html")
+
+
+def test_the_best_challenge_is_answered() -> None:
+    nonce = Nonces(b"secret").make(1000.0)
+    values = challenges("r", nonce, algorithms=("SHA-256", "MD5"))
+    assert [value.partition("algorithm=")[2].partition(",")[0] for value in values] == ["SHA-256", "MD5"]
+    assert challenges("r", nonce) == values[1:]
+    assert "algorithm=SHA-256" in (answer(values, MUFASA, "REGISTER", "sip:r", "c") or "")
+    assert "algorithm=MD5" in (answer(values[1:], MUFASA, "REGISTER", "sip:r", "c") or "")
+    assert answer(['Basic realm="r"', "Digest realm=unfinished"], MUFASA, "REGISTER", "sip:r", "c") is None
+    assert answer(['Digest realm="r", nonce="n", qop="auth-int"'], MUFASA, "REGISTER", "sip:r", "c") is None
+
+
+def test_a_client_without_qop() -> None:
+    value = answer(['Digest realm="r", nonce="n"'], MUFASA, "REGISTER", "sip:r", "c")
+    assert value is not None
+    assert "qop" not in value
+    given = fields(value)
+    assert given is not None
+    assert verify(given, "REGISTER", {"MD5": ha1("Mufasa", "r", "Circle of Life", "MD5")}, "sip:r")
+
+
+def test_names_with_quotes() -> None:
+    odd = Credentials('a"b\\c', "pw")
+    value = answer(['Digest realm="x\\"y", nonce="n", qop="auth"'], odd, "REGISTER", "sip:r", "c")
+    given = fields(value or "")
+    assert given is not None
+    assert given["username"] == 'a"b\\c'
+    assert given["realm"] == 'x"y'
+    assert verify(given, "REGISTER", {"MD5": ha1('a"b\\c', 'x"y', "pw", "MD5")}, "sip:r")
+
+
+def test_nonces() -> None:
+    nonces = Nonces(b"secret", seconds_max=300.0)
+    nonce = nonces.make(1_800_000_000.0)
+    assert Nonces(b"secret").check(nonce, 1_800_000_001.0) == "ok"
+    assert nonces.check(nonce, 1_800_000_299.9) == "ok"
+    assert nonces.check(nonce, 1_800_000_300.2) == "stale"
+    assert nonces.check(nonce, 1_799_999_000.0) == "stale"
+    assert Nonces(b"other").check(nonce, 1_800_000_001.0) == "bad"
+    for broken in ("", nonce[:-1], nonce[:-1] + ("0" if nonce[-1] != "0" else "1"), "é" * 42, "0" * 42):
+        assert nonces.check(broken, 1_800_000_001.0) == "bad"
+
+
+@pytest.mark.parametrize("value", ['Digest username="open', "Digest a=1, a=2", "Digest =x", "Digest a b=c"])
+def test_malformed(value: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        fields(value)
+
+
+def test_another_scheme_is_not_ours() -> None:
+    assert fields("Bearer abc") is None
