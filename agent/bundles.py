@@ -171,7 +171,9 @@ class Bundles:
             self._settled(reader.hash, str(error))
             return
         if stored is not None:
-            write_private(self._folder / reader.hash, msgspec.msgpack.encode([stored[index] for index in range(reader.count)]))
+            with contextlib.suppress(OSError):
+                # A full disk costs the way back without a network, nothing else.
+                write_private(self._folder / reader.hash, msgspec.msgpack.encode([stored[index] for index in range(reader.count)]))
         self.opened[reader.hash] = Opened(sealed_memory(f"bundle {package.manifest.version}", package.archive), _packages(package))
         self._settled(reader.hash, "")
 

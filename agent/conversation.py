@@ -5,7 +5,8 @@ Rules:
 - Nothing heard for `SILENCE_SECONDS`, or the broker's hint that the controller is another one: a new session is asked for; the
   old one stays in use until it is there, and is still understood a while after.
 - A hint is not trusted: it can only make a session be asked for, at most once in `HINT_SECONDS_MIN`.
-- Expiry is judged by the controller's clock, reckoned from a clock of ours that does not jump.
+- Expiry is judged by the controller's clock, reckoned from a clock of ours that does not jump back; where ours stood still (a
+  suspended host), what the controller says moves it on.
 - What is refused is counted by its code, and nothing else happens.
 """
 
@@ -28,6 +29,8 @@ ASK_SECONDS_MAX = 5.0
 SILENCE_SECONDS = 12.0
 HINT_SECONDS_MIN = 2.0
 HINT_JITTER_SECONDS = 0.5
+SESSION_SECONDS_MAX = 86400.0
+"""A session is replaced by a fresh one after this."""
 
 
 class Conversation:
@@ -59,7 +62,7 @@ class Conversation:
         self._offset = wall() - now
         self._ask_at: float | None = now
         self._pause = ASK_SECONDS_FIRST
-        self._heard_at = now
+        self._heard_at = self._opened_at = now
         self._hinted_at = now - HINT_SECONDS_MIN
         self._opener = Opener(
             cluster=cluster,
@@ -92,6 +95,7 @@ class Conversation:
             return None
         if opened.header.session:
             self._heard_at = now
+            self._offset = max(self._offset, opened.header.created - now)
         return opened
 
     def open_stored(self, envelope: Envelope) -> Opened | None:
@@ -120,7 +124,7 @@ class Conversation:
 
     def timeout(self, now: float) -> None:
         """Time has passed."""
-        if self._ask_at is None and now >= self._heard_at + SILENCE_SECONDS:
+        if self._ask_at is None and now >= self._renew_at():
             self._pause = ASK_SECONDS_FIRST
             self._ask_at = now
         if self._ask_at is not None and now >= self._ask_at:
@@ -132,7 +136,10 @@ class Conversation:
 
     def deadline(self) -> float:
         """When `timeout` is wanted."""
-        return self._ask_at if self._ask_at is not None else self._heard_at + SILENCE_SECONDS
+        return self._ask_at if self._ask_at is not None else self._renew_at()
+
+    def _renew_at(self) -> float:
+        return min(self._heard_at + SILENCE_SECONDS, self._opened_at + SESSION_SECONDS_MAX)
 
     def _finish(self, opened: Opened, envelope: Envelope, now: float) -> None:
         if self._pending is None:
@@ -140,7 +147,7 @@ class Conversation:
         session = self._pending.finish(opened.message, envelope, opened.header, self._keys.identity, self._keys.security)
         self._previous, self.session = self.session, session
         self._pending = self._ask_at = None
-        self._heard_at = now
+        self._heard_at = self._opened_at = now
         self._offset = opened.message.now - now
         self.joined = True
 

@@ -19,7 +19,7 @@ import msgspec
 from agent.wire.files import write_private
 
 GARBAGE_BYTES_MAX = 8 << 20
-RECORD_BYTES_MAX = 4 << 20
+RECORD_BYTES_MAX = 16 << 20
 _HEAD = struct.Struct(">II")
 _decoder = msgspec.msgpack.Decoder(tuple[str, bytes])
 _encoder = msgspec.msgpack.Encoder()
@@ -70,16 +70,21 @@ class Journal:
         """Store these values; an empty one forgets its key.
 
         Raises:
-            OSError: the disk does not take them.
+            OSError: the disk does not take them; nothing was stored.
         """
         changes = {key: value for key, value in changes.items() if self.values.get(key, b"") != value}
         if not changes:
             return
         data = b"".join(_record(key, value) for key, value in changes.items())
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
-        os.fdatasync(self._file)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+            os.fdatasync(self._file)
+        except OSError:
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
+            raise
         self._size += len(data)
         for key, value in changes.items():
             old = self.values.pop(key, None)

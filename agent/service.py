@@ -15,8 +15,10 @@ import random
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zmq
@@ -66,6 +68,8 @@ ROUND_MESSAGES_MAX = 200
 STOP_SECONDS = 3.0
 """Units have this to end when the agent ends."""
 FAREWELL_MILLISECONDS = 300
+STORE_SECONDS = 1.0
+"""What the disk did not take is tried again after this."""
 
 
 class Agent:
@@ -115,6 +119,9 @@ class Agent:
         self._memory = 0
         self._memory_at = now
         self._subscribed: set[str] = set()
+        self._undone: list[replicating.Effect | relaying.Effect] = []
+        """What the disk did not take yet; later effects wait behind it."""
+        self._retry_at = now
         self._turning = False
         self._timer: asyncio.TimerHandle | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -127,6 +134,7 @@ class Agent:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT, then end everything."""
+        self._loop.set_exception_handler(self._went_wrong)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopped.set)
         for each in (self._link.subscribe, self._link.request):
@@ -139,6 +147,13 @@ class Agent:
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         await self._end()
+
+    def _went_wrong(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A fault of ours in a callback: it is told, and the agent goes on."""
+        error = context.get("exception")
+        lines = traceback.format_exception(error) if isinstance(error, BaseException) else [str(context.get("message"))]
+        for line in "".join(lines).splitlines():
+            self._log.say("agent", line)
 
     async def _end(self) -> None:
         if self._timer is not None:
@@ -280,6 +295,8 @@ class Agent:
             taken = self._state(packed, now, via=sender)
             if taken is not None:
                 self._turn()
+                if self._undone:
+                    return
                 self._publish([topics.relayed(sender, self._id, "taken"), taken[0].encode(), str(taken[1]).encode()])
         elif kind == "taken" and len(frames) == 3 and frames[2].isdigit() and len(frames[2]) < 20:
             self._relay.taken(sender, frames[1].decode("utf-8", "replace"), int(frames[2]))
@@ -297,7 +314,7 @@ class Agent:
     def _applied(self, unit: str, generation: int) -> None:
         packed = self._packed.pop(unit, None)
         if packed is not None and read_header(Envelope.unpack(packed)).generation == generation:
-            self._journal.append({f"good/{unit}": packed})
+            self._store({f"good/{unit}": packed})
 
     def _bundle_settled(self, hash: str, error: str) -> None:
         self._supervisor.bundle_settled(hash, error, self._loop.time())
@@ -312,15 +329,23 @@ class Agent:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Carry out what the cores want, in order; then report, and set the clock for the next time."""
+        """One turn; whatever goes wrong in it, the next one comes."""
         if self._stopped.is_set():
             return
         now = self._loop.time()
+        try:
+            self._work(now)
+        finally:
+            self._turning = False
+            self._schedule(now)
+
+    def _work(self, now: float) -> None:
+        """Carry out what the cores want, in order; then report."""
         for core in (self._conversation, self._replica, self._relay, self._bundles, self._supervisor):
             core.timeout(now)
         if self._conversation.joined:
             self._conversation.joined = False
-            self._journal.append({"term": str(self._conversation.term).encode()})
+            self._store({"term": str(self._conversation.term).encode()})
             self._replica.joined(now)
             self._bundles.connected(True, now)
             self._reported = -1
@@ -337,14 +362,15 @@ class Agent:
                 self._link.request.send_multipart([topics.CONTROLLER.encode(), *envelope], zmq.NOBLOCK)
             except zmq.Again:
                 self._conversation.refusals["queue-full"] += 1
-        self._turning = False
-        self._schedule(now)
         if any(int(each.get(zmq.EVENTS)) & zmq.POLLIN for each in (self._link.subscribe, self._link.request)):
             self._loop.call_soon(self._readable)
 
     def _carry_out(self, now: float) -> None:
         """Effects of replica and relay: first all that must be durable, then the rest."""
-        effects = [*self._replica.take(), *self._relay.take()]
+        effects = [*self._undone, *self._replica.take(), *self._relay.take()]
+        if self._undone and now < self._retry_at:
+            self._undone = effects
+            return
         changes: dict[str, bytes] = {}
         for effect in effects:
             match effect:
@@ -354,7 +380,10 @@ class Agent:
                     changes[f"state/{subject}"] = changes[f"good/{subject}"] = b""
                 case relaying.KeepRelayed(machine, subject, _, packed):
                     changes[f"relay/{machine}/{subject}"] = packed
-        self._journal.append(changes)
+        self._undone = [] if self._store(changes) else effects
+        if self._undone:
+            self._retry_at = now + STORE_SECONDS
+            return
         documents = []
         for effect in effects:
             match effect:
@@ -379,6 +408,15 @@ class Agent:
                     self._publish([topics.relayed(machine, self._id, "state"), *Envelope.unpack(packed)])
         for document in documents:
             self._apply(document, now)
+
+    def _store(self, changes: dict[str, bytes]) -> bool:
+        """Make these durable; false: the disk does not take them, and they must be tried again."""
+        try:
+            self._journal.append(changes)
+        except OSError as error:
+            self._log.say("agent", f"journal: {error}")
+            return False
+        return True
 
     def _subscribe_bundles(self) -> None:
         wanted = self._bundles.topics()
@@ -450,6 +488,8 @@ class Agent:
             deadlines += [self._notices.deadline(), self._beat_at]
             if self._reported != self._revision:
                 deadlines.append(self._reported_at + REPORT_SECONDS_MIN)
+        if self._undone:
+            deadlines.append(self._retry_at)
         if self._timer is not None:
             self._timer.cancel()
         due = min(at for at in deadlines if at is not None)

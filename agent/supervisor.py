@@ -35,6 +35,10 @@ from agent.wire.messages import Failure, MachineDocument, Unit, UnitReport
 LATE_SECONDS = 2.0
 """Between two looks at the units more than this passed beyond what was due: the agent was late."""
 ROUND_MESSAGES_MAX = 200
+SOCKETS_MAX = 32
+"""Of one unit."""
+LAUNCHER_SECONDS = 1.0
+"""Between two attempts to start another launcher."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONHASHSEED")
 _SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _decoder = msgspec.msgpack.Decoder(LauncherWord)
@@ -103,6 +107,9 @@ class Supervisor:
     def apply(self, document: MachineDocument, now: float) -> None:
         """Run the units of a document, and no others."""
         wanted = self._wanted = {unit.id: unit for unit in document.units if _is_name(unit.id)}
+        for unit in document.units:
+            if unit.id not in wanted:
+                self._log.say("agent", f"unit {unit.id!r} is not run: its id is no name")
         for id, machine in list(self.units.items()):
             if id not in wanted:
                 machine.want(None, now)
@@ -220,8 +227,9 @@ class Supervisor:
         self._processes.clear()
         self._loop.remove_reader(self._notify.fileno())
         self._notify.close()
-        self._loop.remove_reader(self._launcher.fileno())
-        self._launcher.close()
+        if self._launcher.fileno() >= 0:
+            self._loop.remove_reader(self._launcher.fileno())
+            self._launcher.close()
         self._sockets.close()
         shutil.rmtree(self._folder / "run", ignore_errors=True)
 
@@ -258,6 +266,8 @@ class Supervisor:
         try:
             if bundle is None:
                 raise SocketError("its bundle is not open")
+            if len(spec.sockets) > SOCKETS_MAX or not all(_is_name(each.name) for each in spec.sockets):
+                raise SocketError(f"expected at most {SOCKETS_MAX} sockets with plain names")
             self._sockets.release(spec.id, spec.sockets)
             listen = [self._sockets.take(spec.id, each).fileno() for each in spec.sockets]
             folder = self._folder / "run" / spec.id
@@ -304,11 +314,16 @@ class Supervisor:
         try:
             self._launcher.setblocking(True)
             send_message(self._launcher, _encoder.encode(order), descriptors)
-        except OSError as error:
-            # The launcher is gone; reading from it says so and fails every unit.
-            self._log.say("agent", f"launcher: {error}")
-        finally:
             self._launcher.setblocking(False)
+        except OSError as error:
+            self._log.say("agent", f"launcher: {error}")
+            if isinstance(order, Launch):
+                self._loop.call_later(LAUNCHER_SECONDS, self._not_launched, order.number)
+
+    def _not_launched(self, number: int) -> None:
+        """There was no launcher to start it."""
+        if number in self._processes:
+            self._gone(number, "no launcher", self._loop.time())
 
     def _failed(self, machine: UnitMachine, message: str, now: float) -> None:
         self._log.say(machine.id, message)
@@ -452,13 +467,20 @@ class Supervisor:
             os.waitpid(-1, os.WNOHANG)
         if not self._ending:
             self._log.say("agent", "launcher: gone; starting another one")
-            self._launcher, _ = spawn_launcher()
-        else:
-            self._launcher, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            theirs.close()
-        self._loop.add_reader(self._launcher.fileno(), self._launcher_said)
+            self._new_launcher()
         for number in list(self._processes):
             self._gone(number, "its launcher died", now)
+
+    def _new_launcher(self) -> None:
+        if self._ending:
+            return
+        try:
+            self._launcher, _ = spawn_launcher()
+        except OSError as error:
+            self._log.say("agent", f"launcher: {error}")
+            self._loop.call_later(LAUNCHER_SECONDS, self._new_launcher)
+            return
+        self._loop.add_reader(self._launcher.fileno(), self._launcher_said)
 
 
 def _is_name(id: str) -> bool:

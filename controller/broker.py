@@ -162,7 +162,7 @@ class Broker:
                     for _ in range(ROUND_MESSAGES_MAX):
                         if not handler(now):
                             break
-            if self._waiting:
+            if self._waiting and now >= self._waiting[0].since + WAITING_SECONDS:
                 self._settle(now)
 
     def _authenticate(self, now: float) -> bool:
@@ -178,8 +178,14 @@ class Broker:
         elif domain == NEWCOMERS:
             self._verdict(route, request, b"200", "newcomer")
         else:
-            self._waiting.append(_Waiting(now, route, request, z85.encode(credentials[0]).decode()))
-            self._settle(now)
+            key = z85.encode(credentials[0]).decode()
+            user = self.gate.user(key)
+            if user is not None:
+                self._let_in(route, request, user)
+            elif len(self._waiting) >= WAITING_MAX:
+                self._turn_away(route, request)
+            else:
+                self._waiting.append(_Waiting(now, route, request, key))
         return True
 
     def _settle(self, now: float) -> None:
@@ -188,14 +194,20 @@ class Broker:
         for each in self._waiting:
             user = self.gate.user(each.key)
             if user is not None:
-                self._subscriptions.pop(user, None)
-                self._verdict(each.route, each.request, b"200", user)
-            elif now - each.since > WAITING_SECONDS or len(left) >= WAITING_MAX:
-                self.counters["unknown-key"] += 1
-                self._verdict(each.route, each.request, b"300", "")
+                self._let_in(each.route, each.request, user)
+            elif now - each.since > WAITING_SECONDS:
+                self._turn_away(each.route, each.request)
             else:
                 left.append(each)
         self._waiting = left
+
+    def _let_in(self, route: list[bytes], request: bytes, user: str) -> None:
+        self._subscriptions.pop(user, None)
+        self._verdict(route, request, b"200", user)
+
+    def _turn_away(self, route: list[bytes], request: bytes) -> None:
+        self.counters["unknown-key"] += 1
+        self._verdict(route, request, b"300", "")
 
     def _verdict(self, route: list[bytes], request: bytes, status: bytes, user: str) -> None:
         self._zap.send_multipart([*route, _VERSION, request, status, b"", user.encode(), b""])
@@ -223,9 +235,10 @@ class Broker:
         prefix = said[1:]
         user = self._sender(frames[0])
         if said[:1] == b"\x00":
+            # Of a connection that has gone libzmq forgets the topics itself; then nobody is named here.
             if user is not None:
                 self._subscriptions.get(user, set()).discard(prefix)
-            self._subscribe.setsockopt(zmq.UNSUBSCRIBE, prefix)
+                self._subscribe.setsockopt(zmq.UNSUBSCRIBE, prefix)
             return True
         if said[:1] != b"\x01" or len(prefix) > TOPIC_BYTES_MAX or user is None or not topics.may_subscribe(user, prefix):
             self.counters["subscription-refused"] += 1
@@ -301,7 +314,10 @@ class Broker:
         except msgspec.MsgspecError:
             self.counters["command-refused"] += 1
             return
-        for machine in self.gate.obey(command):
+        out = self.gate.obey(command)
+        if self._waiting and (command.allow or command.replace):
+            self._settle(time.monotonic())
+        for machine in out:
             self._routes.pop(machine, None)
             self._subscriptions.pop(machine, None)
         status = protocol.BrokerStatus(instance=self._instance, machines=len(self.gate.keys), counters=dict(self.counters))

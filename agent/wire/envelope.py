@@ -32,7 +32,9 @@ from agent.wire.refusal import BadSignature, Malformed, Oversized, WrongRecipien
 VERSION = 1
 TOPIC_BYTES_MAX = 256
 HEADER_BYTES_MAX = 1024
-BODY_BYTES_MAX = 1 << 20
+BODY_BYTES_MAX = 4 << 20
+STATE_BYTES_MAX = BODY_BYTES_MAX - 8192
+"""Of a subject's state: sealed, it fits into the body of another envelope."""
 PACKED_BYTES_MAX = TOPIC_BYTES_MAX + HEADER_BYTES_MAX + BODY_BYTES_MAX + SIGNATURE_BYTES + 32
 EVERYBODY = "*"
 """Recipient of what any enrolled machine may read (chunks of bundles)."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agent.wire import topics
-from agent.wire.envelope import EVERYBODY, Envelope, Header, authenticate, encode_header, sign
+from agent.wire.envelope import EVERYBODY, STATE_BYTES_MAX, Envelope, Header, authenticate, encode_header, sign
 from agent.wire.keys import Identity, SealError, SecurityKey, seal
 from agent.wire.messages import ControllerMessage, MachineMessage, State
 from agent.wire.refusal import Expired, StaleTerm, Undecipherable, UnknownSession, WrongRecipient, WrongSchema
@@ -171,8 +171,13 @@ def seal_state(
     The envelope stands by itself: it is sent inside `Carried` (to the machine, or to the one that relays it), kept by the machine as it
     came, and may be sent again unchanged until it expires. ``generation`` must be above every earlier one of the subject.
     ``via``: id of the machine that relays it.
+
+    Raises:
+        ValueError: the state is longer than `STATE_BYTES_MAX`.
     """
     plain = _encoder.encode(state)
+    if len(plain) > STATE_BYTES_MAX:
+        raise ValueError(f"state of {subject}: expected at most {STATE_BYTES_MAX} bytes, got {len(plain)}")
     kind = str(state.__struct_config__.tag)
     header = encode_header(
         Header(

@@ -143,6 +143,22 @@ def test_publications_are_held_to_their_senders_and_receivers(running: Running) 
 
 
 @pytest.mark.process
+def test_one_who_leaves_takes_no_topic_from_the_others(running: Running) -> None:
+    running.command(allow(m1=ONE, m2=TWO))
+    one, two = running.link(ONE), running.link(TWO)
+    for each in (one, two):
+        each.subscribe.subscribe(b"b/hash/chunk")
+        running.subscribed(each, running.controller, b"b/hash/chunk")
+    one.close()
+    running.links.remove(one)
+    again = running.link(ONE)
+    again.subscribe.subscribe(b"b/hash/chunk")
+    running.subscribed(again, running.controller, b"b/hash/chunk")
+    again.subscribe.unsubscribe(b"b/hash/chunk")
+    running.subscribed(two, running.controller, b"b/hash/chunk")
+
+
+@pytest.mark.process
 def test_a_revoked_machine_is_not_passed_on(running: Running) -> None:
     running.command(allow(m1=ONE))
     one = running.link(ONE)
