@@ -116,7 +116,7 @@ class Baresip:
         try:
             self._control = self._connect()
             if self._server:
-                self.wait("REGISTER_OK")
+                self.wait_log(" binding")  # "200 OK () [1 binding]"; its event may have come before we could listen
         except BaseException:
             self._end()
             raise

@@ -56,7 +56,7 @@ def call(
     media_port = free_port(host)
     command = ["sipp", target, *(["-sf", scenario] if "/" in scenario else ["-sn", scenario])]
     command += ["-s", service, "-m", str(calls), "-r", str(rate), "-d", str(duration_ms), "-t", transport]
-    command += ["-i", host, "-p", str(free_port(host)), "-mi", host, "-mp", str(media_port), "-nostdin"]
+    command += ["-i", host, "-p", str(free_port(host)), "-mi", host, "-mp", str(media_port), "-nostdin", "-max_socket", "1000"]
     command += ["-timeout", str(seconds_max), "-timeout_error", "-trace_stat", "-stf", str(statistics), "-fd", "1"]
     command += ["-trace_err", "-error_file", str(errors), *options]
     log = folder / "screen.log"
