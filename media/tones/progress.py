@@ -7,7 +7,7 @@ Rules (cadences of ITU-T E.180 and its supplement 2):
 
 | tone | runs, ms |
 | --- | --- |
-| ``congestion`` | three in a row of 150 to 300, alike within 40 % |
+| ``congestion`` | four in a row of 150 to 300, alike within 40 % |
 | ``busy`` | three in a row of 320 to 750, alike within 40 % |
 | ``ring-back`` | on 700 to 2300, or twice 300 to 500 with 150 to 300 between; then off for 800 |
 | ``dial`` | on for 3000 |
@@ -39,7 +39,7 @@ _NAMES = ("", "congestion", "busy", "ring-back", "dial")
 _CONGESTION, _BUSY, _RING, _DIAL = 1, 2, 3, 4
 Tone = Literal["congestion", "busy", "ring-back", "dial"]
 
-STATE = np.dtype([("now", "u1"), ("told", "u1"), ("run", "i4"), ("against", "i2"), ("other", "i2"), ("runs", "i4", (3,)), ("level", "f4")])
+STATE = np.dtype([("now", "u1"), ("told", "u1"), ("run", "i4"), ("against", "i2"), ("other", "i2"), ("runs", "i4", (4,)), ("level", "f4")])
 """State of one leg, all zero at the start: on, off or nothing, what was told last, windows of this run, windows that say the opposite,
 windows of other sound, the runs before (ms, newest last), mean square of the tone."""
 
@@ -104,14 +104,15 @@ def _step(part: NDArray[Any], on: Bool, power: NDArray[np.float32], least: np.fl
 def _judge(part: NDArray[Any], flips: Bool) -> NDArray[np.uint8]:
     """What each row's runs mean now; 0: nothing yet."""
     runs, run = part["runs"], part["run"] * HOP_MS
-    least, most = runs.min(axis=1), runs.max(axis=1)
+    least, most = runs[:, 1:].min(axis=1), runs[:, 1:].max(axis=1)
     alike = flips & (most <= least * _SIMILAR)
-    last, between, first = runs[:, 2], runs[:, 1], runs[:, 0]
+    last, between, first, oldest = runs[:, 3], runs[:, 2], runs[:, 1], runs[:, 0]
+    four = (oldest >= most / _SIMILAR) & (oldest <= least * _SIMILAR)
     single = (last >= 700) & (last <= 2300)
     double = (last >= 300) & (last <= 500) & (first >= 300) & (first <= 500) & (between >= 150) & (between <= 300)
     return np.select(
         [
-            alike & (least >= 150) & (most <= 310),
+            alike & four & (least >= 150) & (most <= 310),
             alike & (least >= 320) & (most <= 750),
             (part["now"] == _OFF) & (run >= 800) & (single | double),
             (part["now"] == _ON) & (run >= 3000),

@@ -37,7 +37,7 @@ def test_known_by_its_cadence(name: str, noise: float) -> None:
     wanted = next(kind for kind in ("congestion", "busy", "ring-back", "dial") if name.startswith(kind))
     heard = hear(through)
     assert [event for _, event in heard] == [ProgressHeard(0, wanted)]
-    assert heard[0][0] <= {"congestion": 0.9, "busy": 1.7, "ring-back": 3.0, "dial": 3.2}[wanted]
+    assert heard[0][0] <= {"congestion": 1.2, "busy": 1.7, "ring-back": 3.0, "dial": 3.2}[wanted]
 
 
 def test_ringing_and_then_busy() -> None:
