@@ -62,6 +62,8 @@ class Proxy:
         self.out: list[Effect] = []
         self.transactions = Transactions(self, self.out, self.timers)
         self.counters = Counters()
+        self.waiting = 0
+        """Forwarded requests without a final response."""
         self._random = random
         self._configuration: ProxyConfiguration | None = None
         self._way: Way
@@ -149,7 +151,7 @@ class Proxy:
 
     def remaining(self) -> int:
         """Requests without a final response."""
-        return sum(1 for server in self.transactions.servers.values() if not server.answered)
+        return self.waiting + len(self._registrations)
 
     def timeout(self, now: float) -> None:
         """Run what is due."""

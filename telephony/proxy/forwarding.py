@@ -60,6 +60,7 @@ class Forwarding:
         self._timer: Timer | None = None
         self._done = False
         self._cancelled = False
+        proxy.waiting += 1
 
     def start(self, now: float) -> None:
         """Send it to the first target."""
@@ -206,6 +207,7 @@ class Forwarding:
         self.server.respond(status, data, now)
         if not self._done:
             self._done = True
+            self._proxy.waiting -= 1
             if status >= 300:
                 self._client = None
             cancel(self._timer)
@@ -215,6 +217,7 @@ class Forwarding:
 
     def _forget(self) -> None:
         self._done = True
+        self._proxy.waiting -= 1
         cancel(self._timer)
         self._timer = None
         self.message = self._best = None

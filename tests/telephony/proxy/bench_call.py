@@ -127,10 +127,9 @@ def main() -> None:
         return
     batches = sorted(spent / BATCH_CALLS * 1e6 for spent in run(core, calls))
     held = len(core.transactions.servers) + len(core.transactions.clients)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        f"us_per_call best={batches[0]:.1f} median={batches[len(batches) // 2]:.1f} calls={calls} transactions={held} timers={len(core.timers)} kb={after - before}"
-    )
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    best, median = batches[0], batches[len(batches) // 2]
+    print(f"us_per_call best={best:.1f} median={median:.1f} calls={calls} transactions={held} timers={len(core.timers)} kb={kilobytes}")
 
 
 if __name__ == "__main__":

@@ -91,3 +91,4 @@ class Setting:
             assert not core.transactions.servers
             assert not core.transactions._waiting
             assert core.deadline() is None
+        assert self.proxy.remaining() == self.second.remaining() == 0

@@ -28,12 +28,14 @@ def answer(setting: Setting) -> tuple[Session, Session]:
     caller = setting.invite()
     _, at_router = setting.run()
     assert kinds(at_router) == [InviteReceived]
+    assert setting.proxy.remaining() + setting.second.remaining() == 1
     callee = at_router[0].session  # type: ignore[attr-defined]
     callee.progress(now=setting.now)
     callee.accept(b"answer", now=setting.now)
     at_phone, at_router = setting.run()
     assert kinds(at_phone) == [Progressed, Answered]
     assert kinds(at_router) == [Acknowledged]
+    assert setting.proxy.remaining() == setting.second.remaining() == 0
     return caller, callee
 
 
@@ -294,6 +296,7 @@ def test_drained_proxy_takes_no_new_call_and_keeps_the_others() -> None:
     caller, _ = answer(setting)
     setting.proxy.drain(setting.now + 60, setting.now)
     setting.invite(call_id="another")
+    assert setting.proxy.remaining() == 0
     at_phone, _ = setting.run()
     assert [(type(event), event.status) for event in at_phone] == [(Rejected, 503)]  # type: ignore[attr-defined]
     caller.bye(now=setting.now)
