@@ -136,9 +136,10 @@ class Pages:
         self._iov[:, 0] = pointers(self.header)
         self._iov[:, 1] = header_bytes
         self.iov: U64 = pointers(self._iov.view(np.uint8))
+        self._steps = np.arange(BATCH, dtype=np.uint64)
 
     def lend(self, payload: U8, size: int | U32 | Index) -> None:
         """Let rows ``0 .. len(payload)`` carry these payloads (uint8[row, byte], C-contiguous), ``size`` bytes of each."""
         count = len(payload)
-        self._iov[:count, 2] = pointers(payload)
+        self._iov[:count, 2] = self._steps[:count] * np.uint64(payload.strides[0]) + np.uint64(payload.ctypes.data)
         self._iov[:count, 3] = size

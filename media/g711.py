@@ -8,7 +8,7 @@ Rules:
 
 import numpy as np
 
-from media.arrays import I16, I32, U8, U32
+from media.arrays import I16, I32, U8, U16, U32
 
 MU, A = 0, 1
 
@@ -75,13 +75,13 @@ CHANGE = _change()
 """uint8[256] each: codes unchanged, mu-law to A-law, A-law to mu-law."""
 
 
-def _change_pairs() -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint16]]]:
+def _change_pairs() -> U16:
     codes = np.arange(65536)
-    return [(table[codes & 255] | (table[codes >> 8].astype(np.uint16) << 8)).astype(np.uint16) for table in CHANGE]
+    return np.concatenate([(table[codes & 255] | (table[codes >> 8].astype(np.uint16) << 8)).astype(np.uint16) for table in CHANGE])
 
 
-CHANGE_PAIRS = _change_pairs()
-"""uint16[65536] each: the same for two codes a lookup."""
+CHANGE_PAIRS: U16 = _change_pairs()
+"""uint16[change * 65536 + two codes]: the same for two codes a lookup."""
 
 
 def decode(payload: U8, law: int) -> I16:

@@ -147,6 +147,7 @@ class JitterRing:
         self._stamp = legs.stamp.reshape(-1, 2)
         self._stamp_both = legs.stamp.reshape(-1).view(np.int64)
         self._payload: U8 = np.zeros((rows_max, FRAME_SAMPLES), np.uint8)
+        self._there: Bool = np.ones((rows_max, 2), np.bool_)
 
     def put(self, leg: Index, position: I64, length: I64, payload: U8) -> None:
         """Store packets, at most one a leg.
@@ -208,7 +209,7 @@ class JitterRing:
         self._ring.take(slot, axis=0, out=payload, mode="clip")
         if how_many(whole) == len(whole):
             self._playout.settle(leg, None)
-            return Frames(payload, whole, np.broadcast_to(True, (len(leg), 2)))
+            return Frames(payload, whole, self._there[: len(leg)])
         halves = (self._stamp[slot] == want[:, None]) & live[:, None]
         self._playout.settle(leg, halves[:, 0] | halves[:, 1])
         return Frames(payload, whole, halves)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media import coders
-from media.arrays import F32, F64, I16, I32, I64, U8, U16, U32, Arena, Bool
+from media.arrays import F64, I16, I32, I64, U8, U16, U32, Arena, Bool
 
 LAYOUT_VERSION = 1
 FRAME_SAMPLES = 160
@@ -140,7 +140,7 @@ class Legs:
     """Frames to make up before going on: the buffer grows."""
     drop: I16
     """Frames to skip: the buffer shrinks."""
-    margin: F32
+    margin: F64
     """Least time that a packet came before it was needed, in this window, seconds."""
     window: I16
     """Frames of the window that are over."""

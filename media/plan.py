@@ -14,7 +14,7 @@ from media.arrays import I32, Index
 from media.legs import Legs
 
 PHASES = 4
-BLOCK_ROWS = 256
+BLOCK_ROWS = 512
 FEED_NOTHING, FEED_MIX, FEED_PLAY = 0, 1, 2
 """`Legs.feed`: the tick sends a leg nothing, the mix of its room without itself, or a source of the bank."""
 

@@ -10,13 +10,15 @@ Rules:
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media.arrays import I64, U8, U64, Bool, Index
-from media.codecs import COMFORT, EVENT, PCMA, PCMU
+from media.arrays import U8, U64, Index
+from media.codecs import COMFORT, EVENT, PCMA
 from media.datagrams import Inbox, Outbox, pointers
 from media.g711 import CHANGE_PAIRS
 from media.legs import FRAME_SECONDS, Legs
 from media.packets import Packets
 from media.sockets import Sockets
+
+_PAIRS = np.intp(65536)
 
 
 class Relay:
@@ -85,8 +87,7 @@ class Relay:
             packets, target, codec, kind_out = packets.pick(can), target[can], codec[can], kind_out[can]
         differs = (packets.kind != codec) & (packets.kind <= PCMA)
         if how_many(differs):
-            self._change(packets.row, differs & (packets.kind == PCMU), 1, packets.size)
-            self._change(packets.row, differs & (packets.kind == PCMA), 2, packets.size)
+            self._change(packets.row, np.where(differs, packets.kind, 0), int(packets.size.max()))
         return packets, target, kind_out
 
     def _join(self, packets: Packets, target: Index, source: Index, now: float) -> None:
@@ -98,17 +99,16 @@ class Relay:
         legs.relay_timestamp[target] = legs.timestamp_out[target] + elapsed.astype(np.int64).astype(np.uint32) - packets.timestamp
         legs.marker[target] = True
 
-    def _change(self, row: Index, which: Bool, change: int, size: I64) -> None:
-        if not how_many(which):
-            return
-        table = CHANGE_PAIRS[change]
-        end = int(size[which].max() + 1) // 2
-        if how_many(which) == len(row) == row[-1] - row[0] + 1:
-            part = self._pairs[row[0] : row[-1] + 1, 6:end]
-            part[:] = table.take(part)
-            return
-        some = row[which]
-        self._pairs[some, 6:end] = table.take(self._pairs[some, 6:end])
+    def _change(self, row: Index, change: U8, longest: int) -> None:
+        """Change the payload of rows of the inbox, two codes a lookup: uint8[n], which of `media.g711.CHANGE`."""
+        end = (longest + 1) // 2
+        together = len(row) == row[-1] - row[0] + 1
+        codes = self._pairs[row[0] : row[-1] + 1, 6:end] if together else self._pairs[row, 6:end]
+        changed = CHANGE_PAIRS.take(np.add(codes, change[:, None] * _PAIRS, dtype=np.intp), mode="clip")
+        if together:
+            codes[:] = changed
+        else:
+            self._pairs[row, 6:end] = changed
 
     def _post(self, row: Index, target: Index) -> None:
         own = self._legs.own.take(target)
