@@ -4,6 +4,7 @@ Only what is light is imported here: the launcher is forked before keys, sockets
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -54,6 +55,8 @@ def run_agent(
         return EXIT_USAGE
     os.environ.pop(TOKEN_VARIABLE, None)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What is here already may be shared with the process that forked this one: collections must not touch it.
+    gc.freeze()
     control, launcher = fork_launcher()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)

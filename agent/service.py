@@ -29,7 +29,7 @@ from agent.bundles import Bundles
 from agent.conversation import Conversation
 from agent.journal import Journal
 from agent.log import Log
-from agent.memory import memory_bytes
+from agent.memory import give_back, memory_bytes
 from agent.notices import Notices
 from agent.relay import Relay
 from agent.replica import Replica
@@ -68,6 +68,8 @@ ROUND_MESSAGES_MAX = 200
 STOP_SECONDS = 3.0
 """Units have this to end when the agent ends."""
 FAREWELL_MILLISECONDS = 300
+TIDY_SECONDS = 2.0
+"""After a bundle was opened, memory is given back."""
 STORE_SECONDS = 1.0
 """What the disk did not take is tried again after this."""
 
@@ -318,6 +320,7 @@ class Agent:
 
     def _bundle_settled(self, hash: str, error: str) -> None:
         self._supervisor.bundle_settled(hash, error, self._loop.time())
+        self._loop.call_later(TIDY_SECONDS, give_back)
 
     def _apply(self, document: MachineDocument, now: float) -> None:
         self._bundles.want(document.bundles, now)
