@@ -1,8 +1,9 @@
 """Digest authentication: challenge, check and answer (RFC 7616, RFC 8760, RFC 3261 section 22).
 
 Rules:
-- A nonce is stateless: its time and a MAC under the proxies' common secret; any proxy checks another's nonce. One
-  that is too old is *stale*: the client is challenged again without having failed.
+- A nonce is stateless: its time, some chance, and a MAC under the proxies' common secret; any proxy checks another's nonce. One
+  that is too old is *stale*: the client is challenged again without having failed. No two are equal, however quickly they
+  follow each other: who counts the uses of each would take the second one's first use for a repetition.
 - Both SHA-256 and MD5 are answered to and checked. What a challenge offers is its owner's choice, MD5 alone by default:
   RFC 8760 section 2.4 wants SHA-256 first and MD5 second, but deployed phones (baresip before 2.0: "Function not
   implemented") give up on any response that holds a challenge with SHA-256, wherever the one with MD5 stands.
@@ -12,6 +13,7 @@ Rules:
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +21,9 @@ from telephony.sip.text import parameters, quote, split, unquote
 
 NONCE_SECONDS_MAX = 300.0
 """Age at which a nonce is stale."""
+SALT_DIGITS = 8
+"""Chance in a nonce: two challenges of one moment are two nonces, since their clients each count from 1."""
+MAC_DIGITS = 32
 
 _ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 ALGORITHMS = ("SHA-256", "MD5")
@@ -45,23 +50,25 @@ class Nonces:
     def __init__(self, secret: bytes, seconds_max: float = NONCE_SECONDS_MAX) -> None:
         self._key = hmac.new(secret, b"hotswitch digest nonce", "sha256")
         self._seconds_max = seconds_max
+        self._last = 0
 
     def make(self, wall: float) -> str:
         """A nonce of this time (unix seconds)."""
-        stamp = f"{int(wall * 16) & 0xFFFFFFFFFF:010x}"
+        self._last = max(self._last + 1, int(wall * 4096) & 0xFFFFFFFFFFFF)
+        stamp = f"{self._last:012x}"
         return stamp + self._mac(stamp)
 
     def check(self, nonce: str, wall: float) -> str:
         """``ok``, ``stale``, or ``bad`` (not of ours)."""
-        if len(nonce) != 42 or not hmac.compare_digest(nonce[10:].encode(errors="replace"), self._mac(nonce[:10]).encode()):
+        if len(nonce) != 42 or not hmac.compare_digest(nonce[12:].encode(errors="replace"), self._mac(nonce[:12]).encode()):
             return "bad"
-        age = wall - int(nonce[:10], 16) / 16
+        age = wall - int(nonce[:12], 16) / 4096
         return "ok" if -60.0 <= age <= self._seconds_max else "stale"
 
     def _mac(self, stamp: str) -> str:
         mac = self._key.copy()
         mac.update(stamp.encode(errors="replace"))
-        return mac.hexdigest()[:32]
+        return mac.hexdigest()[:30]
 
 
 def challenges(realm: str, nonce: str, stale: bool = False, algorithms: Sequence[str] = OFFERED) -> list[str]:
