@@ -21,6 +21,7 @@ PARTS = {
     "relay": "media.relay",
     "transcode": "media.transcode",
     "rooms": "media.rooms",
+    "whole": "whole.whole",
 }
 """Name to ``module.function`` of this package; a module is loaded when it is asked for."""
 
@@ -75,7 +76,21 @@ def main(arguments: list[str]) -> int:
     return 0 if complete and all(figure.valid() for figure in figures) else 1
 
 
-COLUMNS = ("proxy alone us", "after us", "user %", "answer ms", "sipp us", "out/s", "legs/core", "dev p99 us", "worst ms", "load us", "MiB")
+COLUMNS = (
+    "proxy alone us",
+    "after us",
+    "user %",
+    "answer ms",
+    "set-up ms",
+    "p99 ms",
+    "sipp us",
+    "out/s",
+    "legs/core",
+    "dev p99 us",
+    "worst ms",
+    "load us",
+    "MiB",
+)
 """Details that the table shows, where they were measured."""
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ class Caller:
 
 
 def faults(outcome: Outcome, asked: int, rate: int, callee_retransmissions: int = 0) -> tuple[str, ...]:
-    """Why a run is invalid: more than 0.1 % failed, more than 1 % retransmitted, or less than 97 % of the asked rate."""
+    """Why a run is invalid: more than 0.1 % failed, more than 1 % retransmitted, less than 97 % of the rate (0: any will do)."""
     found = []
     failed = max(outcome.failed, asked - outcome.succeeded)
     if failed > asked * 0.001:
