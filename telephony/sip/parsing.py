@@ -87,7 +87,9 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
     lines = message._lines
     number, start = shape.via
     via = lines[number][start:].strip()
-    if "," in via or ";;" in via or via[:8] != "SIP/2.0/":
+    if "," in via and '"' not in via and ", SIP/2.0/" in via and ";;" not in via:
+        via = via[: via.index(",")].rstrip()
+    elif "," in via or ";;" in via or via[:8] != "SIP/2.0/":
         try:
             values = split(via, ",")
             for value in values:
