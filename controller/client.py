@@ -104,9 +104,10 @@ class Client:
                 if text:
                     name, _, value = text.partition(":")
                     if name:
-                        fields[name] = value.removeprefix(" ")
+                        value = value.removeprefix(" ")
+                        fields[name] = f"{fields[name]}\n{value}" if name == "data" and name in fields else value
                 elif fields:
-                    if "data" in fields:
+                    if fields.get("data"):
                         yield fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"])
                     fields = {}
         except (OSError, http.client.HTTPException, ValueError) as error:
