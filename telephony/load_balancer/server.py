@@ -9,6 +9,7 @@ Rules:
 - A message has two frames, connection and content; one with more is dropped.
 """
 
+import ipaddress
 import os
 import struct
 
@@ -23,6 +24,7 @@ from telephony.service.loop import READ, Loop
 
 BATCH_MESSAGES = 256
 HANDSHAKE_MS = 2000
+KEY_CHARACTERS = 40
 LINGER_MS = 200
 BACKLOG = 512
 _NOBLOCK = int(zmq.NOBLOCK)  # the enumeration's own arithmetic is slow
@@ -67,14 +69,17 @@ class Server:
         keys = (configuration.jobs.curve_public, configuration.jobs.curve_secret)
         if self._jobs is not None and keys != self._keys:
             raise ValueError("a load balancer's keys cannot change while it runs")
+        if len(keys[0]) != KEY_CHARACTERS or len(keys[1]) != KEY_CHARACTERS:
+            raise ValueError(f"a CURVE key has {KEY_CHARACTERS} characters (Z85)")
+        ipaddress.ip_address(configuration.host)
         services = {peer.curve_public: peer.id for peer in [configuration.router, *configuration.clients]}
         services |= {dependent.curve_public: dependent.id for dependent in configuration.dependents}
         services.pop("", None)
-        self._balancer.configure(configuration, now)
-        self._door.configure(services, now)
         if self._jobs is None:
             self._bind(configuration)
             self._keys = keys
+        self._balancer.configure(configuration, now)
+        self._door.configure(services, now)
         self._awake = True
 
     def drain(self, deadline: float, now: float) -> None:
@@ -133,6 +138,16 @@ class Server:
 
     def _bind(self, configuration: LoadBalancerConfiguration) -> None:
         jobs: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        try:
+            monitor = self._prepare(jobs, configuration)
+        except zmq.ZMQError as error:
+            jobs.close(linger=0)
+            raise ValueError(f"the jobs socket cannot be opened: {error}") from None
+        self._jobs, self._monitor = jobs, monitor
+        self._loop.add(jobs.getsockopt(zmq.FD), READ, self._wake)  # type: ignore[arg-type]
+        self._loop.add(monitor.getsockopt(zmq.FD), READ, self._wake)  # type: ignore[arg-type]
+
+    def _prepare(self, jobs: "zmq.Socket[bytes]", configuration: LoadBalancerConfiguration) -> "zmq.Socket[bytes]":
         jobs.setsockopt(zmq.LINGER, LINGER_MS)
         jobs.setsockopt(zmq.SNDHWM, HIGH_WATER_MESSAGES)
         jobs.setsockopt(zmq.RCVHWM, HIGH_WATER_MESSAGES)
@@ -148,9 +163,7 @@ class Server:
         monitor.setsockopt(zmq.LINGER, 0)
         host = f"[{configuration.host}]" if ":" in configuration.host else configuration.host
         jobs.bind(f"tcp://{host}:{configuration.port}")
-        self._jobs, self._monitor = jobs, monitor
-        self._loop.add(jobs.getsockopt(zmq.FD), READ, self._wake)  # type: ignore[arg-type]
-        self._loop.add(monitor.getsockopt(zmq.FD), READ, self._wake)  # type: ignore[arg-type]
+        return monitor
 
     def _wake(self, events: int) -> None:
         self._awake = True

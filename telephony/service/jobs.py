@@ -8,6 +8,8 @@ Rules:
   ZeroMQ try again.
 """
 
+import ipaddress
+
 import zmq
 
 from telephony.config import Jobs, Peer
@@ -20,6 +22,7 @@ BATCH_MESSAGES = 256
 HANDSHAKE_MS = 1000
 RECONNECT_MS = 50
 RECONNECT_MS_MAX = 500
+KEY_CHARACTERS = 40
 LINGER_MS = 200
 """How long the last answers of a service that stops may take."""
 
@@ -37,6 +40,19 @@ class JobSockets:
         self._peers: dict[str, tuple[Peer, str]] = {}
         self._dirty: set[str] = set()
         """Balancers whose sockets may have something to read, whatever their descriptors say."""
+
+    @staticmethod
+    def check(jobs: Jobs) -> None:
+        """Look at keys and addresses before anything is changed.
+
+        Raises:
+            ValueError: one of them is none.
+        """
+        for key in (jobs.curve_public, jobs.curve_secret, *(peer.curve_public for peer in jobs.balancers)):
+            if len(key) != KEY_CHARACTERS:
+                raise ValueError(f"a CURVE key has {KEY_CHARACTERS} characters (Z85), this one {len(key)}")
+        for peer in jobs.balancers:
+            ipaddress.ip_address(peer.host)
 
     def configure(self, jobs: Jobs, now: float) -> None:
         """Take keys and balancers; connections to those that have not changed are kept."""

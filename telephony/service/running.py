@@ -56,6 +56,7 @@ class Running:
             ValueError: the core refuses it; the one before stays.
         """
         self._touched = True
+        self._jobs.check(configuration.jobs)
         self._core.configure(configuration, now)
         self._jobs.configure(configuration.jobs, now)
         public = not isinstance(configuration, ProxyConfiguration) or configuration.public

@@ -137,6 +137,11 @@ class Unit:
         os.kill(self.pid, signal.SIGTERM)
         return self._end()
 
+    def leave(self) -> int:
+        """The agent is gone; the service's exit code."""
+        self._link.close()
+        return self._end()
+
     def _end(self) -> int:
         _, status = os.waitpid(self.pid, 0)
         self._link.close()
