@@ -45,6 +45,7 @@ class Line:
         self._framer = StreamFramer() if transport == "tcp" else None
         if transport == "tcp":
             self._socket = socket.create_connection((host, port), timeout=CONNECT_SECONDS_MAX)
+            self._socket.settimeout(None)  # or reading without waiting would wait that long all the same
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         else:
             self._socket = socket.socket(address[0], socket.SOCK_DGRAM)

@@ -100,11 +100,11 @@ def call(context: typer.Context) -> None:
 
 def loadtest(context: typer.Context) -> None:
     """Generate load and measure; see 'hotswitch loadtest --help'."""
-    _load("", context.args)
+    _load("loadtest", context.args)
 
 
 def _load(command: str, arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from loadtest.cli import app
 
-    app([command, *arguments] if command else arguments, prog_name="hotswitch" if command else "hotswitch loadtest")
+    app([command, *arguments], prog_name="hotswitch")
