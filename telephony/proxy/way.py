@@ -83,6 +83,13 @@ class Way:
             "public-udp": f"Via: SIP/2.0/UDP {self._public};branch={COOKIE}",
             "public-tcp": f"Via: SIP/2.0/TCP {self._public};branch={COOKIE}",
         }
+        self._targets = {
+            choice: {
+                peer.id: Target(Flow("udp", "sip-udp", peer.host, peer.port), peer, choice) for peer in configuration.routers[platform]
+            }
+            for platform, choice in self._choices.items()
+        }
+        self._in_dialog = {address: Target(Flow("udp", "sip-udp", *address)) for address in self._trusted}
         self._routes: dict[str, tuple[bool, Held | None]] = {}
 
     def is_router(self, host: str, port: int) -> bool:
@@ -107,7 +114,8 @@ class Way:
         Raises:
             MessageError: a Route cannot be read.
         """
-        self._undo_strict(message)
+        if ";lr" in message.uri:
+            self._undo_strict(message)
         held: Held | None = None
         bearer = ""
         while (value := message.get("route")) is not None:
@@ -142,13 +150,14 @@ class Way:
         """
         hop = self._hop(message, uri)
         address = (hop.host, hop.port or 5060)
-        if address in self._trusted:
-            return Target(Flow("udp", "sip-udp", *address))
+        target = self._in_dialog.get(address)
+        if target is not None:
+            return target
         if address in self._own:
             router = self._marked.get(message.to_tag[-MARK_DIGITS:])
             if router is None:
                 raise RefusedError(481)
-            return Target(Flow("udp", "sip-udp", *router))
+            return self._in_dialog[router]
         raise RefusedError(403, "Not a router of this cluster")
 
     def to_user(self, message: Message, uri: Uri, held: Held | None, bearer: str) -> Target:
@@ -163,8 +172,8 @@ class Way:
             address = (hop.host, hop.port or 5060)
             if address in self._own:
                 raise RefusedError(404)
-            if address in self._trusted:
-                return Target(Flow("udp", "sip-udp", *address))
+            if address in self._in_dialog:
+                return self._in_dialog[address]
             try:
                 ipaddress.ip_address(hop.host)
             except ValueError:
@@ -187,7 +196,8 @@ class Way:
         choice = self._choices.get(self._platforms.get(message.method or "", self._default_platform))
         if choice is None:
             return []
-        return [Target(Flow("udp", "sip-udp", router.host, router.port), router, choice) for router in choice.order(message.call_id, now)]
+        targets = self._targets[choice]
+        return [targets[router.id] for router in choice.order(message.call_id, now)]
 
     def record_route(self, message: Message, user: Flow, to_user: bool) -> None:
         """Stay in the dialog: our public address with the token of the user's flow.
@@ -240,7 +250,7 @@ class Way:
 
     def _undo_strict(self, message: Message) -> None:
         """A strict router before us has put our Record-Route into the Request-URI, and the target last (section 16.4)."""
-        if self._public not in message.uri or "@" not in message.uri or ";lr" not in message.uri:
+        if self._public not in message.uri or "@" not in message.uri:
             return
         uri = request_uri(message)
         if self.is_self(uri) and self.tokens.read(uri.user) is not None:

@@ -69,7 +69,14 @@ def read(message: "Message", data: bytes) -> None:
         message.uri = ""
         message.status, message.reason = known
     else:
-        _start_line(message, start, shape)
+        method, _, rest = start.partition(" ")
+        if method.isalpha() and method.isascii() and rest[-8:] == " SIP/2.0" and " " not in rest[:-8]:
+            message.method = method
+            message.uri = rest[:-8]
+            message.status = 0
+            message.reason = ""
+        else:
+            _start_line(message, start, shape)
     broken = shape.broken or _identify(message, shape, body)
     if not broken:
         if len(head.splitlines()) != len(lines) and not text.count("\n") == text.count("\r") == len(lines) - 1:
