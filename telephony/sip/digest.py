@@ -14,16 +14,18 @@ Rules:
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from telephony.sip.text import parameters, quote, split, unquote
+from telephony.sip.tokens import Tokens
 
 NONCE_SECONDS_MAX = 300.0
 """Age at which a nonce is stale."""
 SALT_DIGITS = 8
 """Chance in a nonce: two challenges of one moment are two nonces, since their clients each count from 1."""
-MAC_DIGITS = 32
+STAMP_DIGITS = 10 + SALT_DIGITS
+MAC_DIGITS = 24
 
 _ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 ALGORITHMS = ("SHA-256", "MD5")
@@ -47,28 +49,28 @@ def ha1(username: str, realm: str, password: str, algorithm: str) -> str:
 class Nonces:
     """Makes and checks nonces under one secret."""
 
-    def __init__(self, secret: bytes, seconds_max: float = NONCE_SECONDS_MAX) -> None:
+    def __init__(self, secret: bytes, seconds_max: float = NONCE_SECONDS_MAX, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._key = hmac.new(secret, b"hotswitch digest nonce", "sha256")
         self._seconds_max = seconds_max
-        self._last = 0
+        self._salts = Tokens(random)
 
     def make(self, wall: float) -> str:
         """A nonce of this time (unix seconds)."""
-        self._last = max(self._last + 1, int(wall * 4096) & 0xFFFFFFFFFFFF)
-        stamp = f"{self._last:012x}"
+        stamp = f"{int(wall * 16) & 0xFFFFFFFFFF:010x}{self._salts.take()[:SALT_DIGITS]}"
         return stamp + self._mac(stamp)
 
     def check(self, nonce: str, wall: float) -> str:
         """``ok``, ``stale``, or ``bad`` (not of ours)."""
-        if len(nonce) != 42 or not hmac.compare_digest(nonce[12:].encode(errors="replace"), self._mac(nonce[:12]).encode()):
+        stamp, mac = nonce[:STAMP_DIGITS], nonce[STAMP_DIGITS:]
+        if len(mac) != MAC_DIGITS or not hmac.compare_digest(mac.encode(errors="replace"), self._mac(stamp).encode()):
             return "bad"
-        age = wall - int(nonce[:12], 16) / 4096
+        age = wall - int(stamp[:-SALT_DIGITS], 16) / 16
         return "ok" if -60.0 <= age <= self._seconds_max else "stale"
 
     def _mac(self, stamp: str) -> str:
         mac = self._key.copy()
         mac.update(stamp.encode(errors="replace"))
-        return mac.hexdigest()[:30]
+        return mac.hexdigest()[:MAC_DIGITS]
 
 
 def challenges(realm: str, nonce: str, stale: bool = False, algorithms: Sequence[str] = OFFERED) -> list[str]:

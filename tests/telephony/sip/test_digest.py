@@ -67,6 +67,7 @@ def test_nonces() -> None:
     nonce = nonces.make(1_800_000_000.0)
     assert Nonces(b"secret").check(nonce, 1_800_000_001.0) == "ok"
     assert nonces.check(nonce, 1_800_000_299.9) == "ok"
+    assert len({nonces.make(1_800_000_000.0) for _ in range(1000)}) == 1000
     assert nonces.check(nonce, 1_800_000_300.2) == "stale"
     assert nonces.check(nonce, 1_799_999_000.0) == "stale"
     assert Nonces(b"other").check(nonce, 1_800_000_001.0) == "bad"
