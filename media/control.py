@@ -243,8 +243,12 @@ class MediaProcessor:
 
     Args:
         configuration: host, port range and limits.
-        sockets: descriptors of bound UDP sockets by name: ``rtp`` and ``rtcp``, the pair that legs share. May be empty:
-            the pair is then bound from the port range. The descriptors are not closed by `close`.
+        sockets: descriptors of bound UDP sockets by name: ``rtp`` and ``rtcp``, the pair that legs share; where they are missing
+            the pair is bound from the port range. And ``state``: a memory file, empty or left by another process; where it is missing
+            a new one is made. What was given is not closed by `close`.
+
+    Raises:
+        ValueError: the memory file holds another layout, or one for another number of legs.
         now: seconds.
     """
 
@@ -256,6 +260,23 @@ class MediaProcessor:
         self._desk = Desk(configuration, sockets, now)
         self._encode = msgspec.msgpack.Encoder().encode
         self._now = now
+
+    def take_over(self, now: float) -> int:
+        """Go on with the legs that another process left in ``state``: same sockets, SSRCs and sequence numbers.
+
+        To be called once, before the first tick, when the other process is known to be dead. A processor may be made long before (a
+        warm standby): until this call it only holds the memory and the sockets.
+
+        Returns:
+            how many legs there are.
+        """
+        self._now = now
+        return self._desk.take_over(now)
+
+    @property
+    def state(self) -> int:
+        """Descriptor of the memory file that holds all legs: keep it to let another process `take_over`."""
+        return self._desk.engine.legs.memory
 
     def handle(self, operation: str, body: bytes, client: str, now: float) -> bytes:
         """Do one job and return the msgpack of its response.

@@ -60,16 +60,15 @@ class Desk:
 
     Args:
         configuration: host, port range and limits.
-        sockets: ``rtp`` and ``rtcp`` of the shared pair, or empty.
+        sockets: ``rtp`` and ``rtcp`` of the shared pair, and ``state``, a memory file; each may be missing.
         now: seconds.
     """
 
     def __init__(self, configuration: MediaConfiguration, sockets: dict[str, int], now: float) -> None:
         self._configuration = configuration
         self._rng = random.SystemRandom()
-        self.engine = Engine(
-            Legs(configuration.legs_max), Sockets(configuration, sockets), now, np.random.default_rng(self._rng.getrandbits(64))
-        )
+        legs = Legs(configuration.legs_max, sockets.get("state"))
+        self.engine = Engine(legs, Sockets(configuration, sockets), now, np.random.default_rng(self._rng.getrandbits(64)))
         self._records: dict[str, LegRecord] = {}
         self._by_leg: dict[int, LegRecord] = {}
         self._board = Switchboard(self.engine, self._records)
@@ -88,6 +87,25 @@ class Desk:
             Release: self._release,
             Query: self._query,
         }
+
+    def take_over(self, now: float) -> int:
+        """Go on with the legs that another process left in the memory; returns how many."""
+        legs = self.engine.legs
+        for leg in np.flatnonzero(legs.used).tolist():
+            record = self._board.notes.read(leg)
+            try:
+                if record is None or record.leg != leg:
+                    raise PortsExhaustedError("no note of it")
+                place.take_over(self.engine, leg)
+            except PortsExhaustedError:
+                legs.free(leg)
+                continue
+            self._keep(record)
+        self.engine.transcoder.take_over()
+        self._board.take_over()
+        self._program.take_over()
+        self.engine.changed()
+        return len(self._records)
 
     def do(self, request: Request, client: str, now: float) -> Response:
         """Do a job for a client.
@@ -122,6 +140,7 @@ class Desk:
             raise MediaError("full", f"{len(self._records)} legs")
         legs, bits = self.engine.legs, self._rng.getrandbits
         legs.phase[leg] = emptiest(legs)
+        legs.cname[leg] = np.frombuffer(f"{bits(64):016x}".encode(), np.uint8)
         legs.ssrc_out[leg], legs.sequence_out[leg], legs.timestamp_out[leg] = bits(32), bits(15), bits(32)
         legs.clock_out[leg], legs.marker[leg], legs.clock[leg], legs.rate[leg] = now, True, 8000.0, 8000.0
         self.engine.reports.schedule(np.array([leg]), now)
@@ -223,6 +242,7 @@ class Desk:
                 legs.kinds[leg, kind] = number
         section = sdp.audio(int(legs.port[leg]), "RTP/AVP", formats, "sendrecv", True, self._rtcp_port(leg))
         self._describe(record, [section], "0 0")
+        self._board.notes.write(record)
         return Proposal(sdp=record.sdp)
 
     def _accept(self, job: Accept, client: str, now: float) -> Done:
@@ -260,7 +280,7 @@ class Desk:
                 return Done()
             self._disconnect(record)
             record.sink = sink
-        record.resume_at = -1
+        record.resume_frames = 0
         self._program.hear(record)
         return Done()
 

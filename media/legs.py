@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media import coders
-from media.arrays import F64, I16, I32, I64, U8, U16, U32, Arena, Bool
+from media.arrays import F64, I16, I32, I64, U8, U16, U32, Arena, Bool, LayoutError
 
 LAYOUT_VERSION = 1
 FRAME_SAMPLES = 160
@@ -28,6 +28,7 @@ PACKET_BYTES_MAX = 1280
 """Longest payload of Opus that is kept (RFC 6716 section 3.2.1: 1275)."""
 PCM_SAMPLES = 1120
 """Decoded samples that may wait: 140 ms."""
+NOTE_BYTES = 4096
 POSITION_FIRST = 960 * 1024
 """Where a stream's positions begin: a whole number of frames of any codec."""
 DIGITS_MAX = 32
@@ -47,6 +48,13 @@ class Legs:
 
     used: Bool
     """The row is a leg."""
+
+    note: Annotated[U8, NOTE_BYTES]
+    """`media.notes`: what the desk knows of it."""
+    note_size: I32
+    note_check: U32
+    cname: Annotated[U8, 16]
+    """Its name in RTCP (RFC 7022)."""
 
     # Where it is
     address: Annotated[U8, 16]
@@ -239,7 +247,11 @@ class Legs:
         self._lay(measure)
         if memory is None:
             memory = os.memfd_create("hotswitch-media", os.MFD_CLOEXEC)
+        size = os.fstat(memory).st_size
+        if not size:
             os.ftruncate(memory, measure.size)
+        elif size != measure.size:
+            raise LayoutError(f"expected {measure.size} bytes for {capacity} legs, the memory has {size}")
         self.memory = memory
         """Descriptor of the memory file."""
         arena = Arena(mmap.mmap(memory, measure.size))
@@ -272,7 +284,7 @@ class Legs:
         self.used[leg] = False
 
 
-_LARGE = ("packets", "encoder", "decoder", "pcm")
+_LARGE = ("packets", "encoder", "decoder", "pcm", "note")
 """Not zeroed when a row is given out: they would become real memory for every leg."""
 
 

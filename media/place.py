@@ -67,6 +67,21 @@ def _forget(engine: Engine, leg: int) -> None:
     engine.rtcp.remove(leg)
 
 
+def take_over(engine: Engine, leg: int) -> None:
+    """Know the addresses of a leg that another process left; bind its own ports again.
+
+    Raises:
+        PortsExhaustedError: somebody else has them.
+    """
+    legs = engine.legs
+    if legs.own[leg]:
+        engine.sockets.open(leg, int(legs.port[leg]))
+        return
+    for table, address in ((engine.rtp, legs.address[leg]), (engine.rtcp, legs.address_rtcp[leg])):
+        if address[0]:
+            table.add(key(address), leg)
+
+
 def vacate(engine: Engine, leg: int) -> None:
     """Take a leg's addresses and sockets back."""
     _forget(engine, leg)

@@ -60,7 +60,7 @@ class Program:
         legs, leg = self._engine.legs, record.leg
         playback = record.playback
         if playback is None and isinstance(record.sink, Play):
-            playback = Playback("", record.sink.source, record.sink.loop)
+            playback = Playback("", record.sink.source, record.sink.loop, record.resume_frames)
         self._waiting.discard(record.name)
         legs.play_end[leg] = 0
         if playback is not None:
@@ -73,11 +73,30 @@ class Program:
                 self._waiting.add(record.name)
             else:
                 at = source.first + playback.offset_frames
-                if not playback.id and source.first <= record.resume_at < source.end:
-                    at = record.resume_at
                 legs.play_first[leg], legs.play_end[leg], legs.play_loop[leg] = source.first, source.end, playback.loop
                 legs.play_at[leg] = min(at, source.end - 1)
         self._board.route(record)
+
+    def _played(self, record: LegRecord) -> int:
+        """Frames of its source that a leg has heard."""
+        legs = self._engine.legs
+        return max(int(legs.play_at[record.leg] - legs.play_first[record.leg]), 0)
+
+    def take_over(self) -> None:
+        """Go on with the playbacks of legs that another process left; recordings are not, their files are the other's."""
+        for record in self._records.values():
+            ids = [record.playback.id if record.playback else "", record.recording]
+            self._number = max([self._number, *(int(name.rpartition("-")[2]) for name in ids if name)])
+            record.recording = ""
+            if self._engine.legs.play_end[record.leg] > 0:
+                if record.playback is not None:
+                    record.playback.offset_frames = self._played(record)
+                else:
+                    record.resume_frames = self._played(record)
+            if record.playback is not None:
+                self._legs[record.playback.id] = record.name
+        for record in self._records.values():
+            self.hear(record)
 
     def _over(self, record: LegRecord) -> None:
         """What a leg hears of the bank came to its end: go on with what it is connected to."""
@@ -104,7 +123,7 @@ class Program:
         if record.playback is not None:
             self._legs.pop(record.playback.id, None)
         elif isinstance(record.sink, Play):
-            record.resume_at = int(self._engine.legs.play_at[record.leg])
+            record.resume_frames = self._played(record)
         name = self._name("play")
         record.playback = Playback(name, job.source, job.loop, offset)
         self._legs[name] = job.leg

@@ -38,9 +38,9 @@ class LegRecord:
     sink: Sink = field(default_factory=Nothing)
     playback: Playback | None = None
     """Heard instead of what the sink gives."""
-    resume_at: int = -1
-    """Frame of the bank at which the sink's own source goes on after `playback`; -1: from its begin."""
+    resume_frames: int = 0
+    """Where in it the sink's own source goes on after `playback`."""
     recording: str = ""
     """Id of its recording."""
     room: str = ""
-    """Name of the room that it is in, if by a job; empty: none, or one of ours."""
+    """Name of the room that it is in, as the switchboard calls it; empty: none."""

@@ -4,6 +4,7 @@ Rules:
 - A compound packet is walked `PARTS_MAX` parts deep; one that does not fit ends the walk. The block about our stream counts.
 - Every leg reports on its own clock: `INTERVAL_SECONDS`, times 0.5 to 1.5 by chance (section 6.2), as SR where it sent since the last
   report, else as RR, each with SDES CNAME; with BYE when it ends.
+- The CNAME is a leg's own, 16 characters by chance (RFC 7022): it has one stream.
 - NTP times are the seconds of the engine's clock: uptime is allowed where there is no wall clock (section 6.4.1); only differences matter.
 - Round trip = arrival - LSR - DLSR (section 6.4.1).
 """
@@ -26,12 +27,13 @@ ROUND_TRIP_SECONDS_MAX = 30.0
 CNAME_BYTES = 16
 SR, RR, SDES, BYE = 200, 201, 202, 203
 
-_HEAD = [("first", "u1"), ("type", "u1"), ("words", ">u2"), ("ssrc", ">u4")]
-_SENDER = [("ntp_seconds", ">u4"), ("ntp_fraction", ">u4"), ("timestamp", ">u4"), ("packets", ">u4"), ("bytes", ">u4")]
-_BLOCK = [("of", ">u4"), ("lost", ">u4"), ("highest", ">u4"), ("jitter", ">u4"), ("lsr", ">u4"), ("dlsr", ">u4")]
-_SDES = [("s_first", "u1"), ("s_type", "u1"), ("s_words", ">u2"), ("s_ssrc", ">u4"), ("item", "u1"), ("size", "u1")]
-_NAME = [("cname", f"S{CNAME_BYTES}"), ("end", "u2")]
-_BYE = [("b_first", "u1"), ("b_type", "u1"), ("b_words", ">u2"), ("b_ssrc", ">u4")]
+_Fields = list[tuple[str, str] | tuple[str, str, int]]
+_HEAD: _Fields = [("first", "u1"), ("type", "u1"), ("words", ">u2"), ("ssrc", ">u4")]
+_SENDER: _Fields = [("ntp_seconds", ">u4"), ("ntp_fraction", ">u4"), ("timestamp", ">u4"), ("packets", ">u4"), ("bytes", ">u4")]
+_BLOCK: _Fields = [("of", ">u4"), ("lost", ">u4"), ("highest", ">u4"), ("jitter", ">u4"), ("lsr", ">u4"), ("dlsr", ">u4")]
+_SDES: _Fields = [("s_first", "u1"), ("s_type", "u1"), ("s_words", ">u2"), ("s_ssrc", ">u4"), ("item", "u1"), ("size", "u1")]
+_NAME: _Fields = [("cname", "u1", CNAME_BYTES), ("end", "u2")]
+_BYE: _Fields = [("b_first", "u1"), ("b_type", "u1"), ("b_words", ">u2"), ("b_ssrc", ">u4")]
 
 
 def middle(now: float) -> int:
@@ -102,14 +104,10 @@ class ReportsIn:
 
 
 class ReportsOut:
-    """What we report.
+    """What we report."""
 
-    Args:
-        cname: persistent name of this process, `CNAME_BYTES` of ASCII (RFC 7022).
-    """
-
-    def __init__(self, legs: Legs, sockets: Sockets, cname: bytes, rng: np.random.Generator) -> None:
-        self._legs, self._sockets, self._cname, self._rng = legs, sockets, cname, rng
+    def __init__(self, legs: Legs, sockets: Sockets, rng: np.random.Generator) -> None:
+        self._legs, self._sockets, self._rng = legs, sockets, rng
         self._outbox = Outbox()
         self._address: U64 = pointers(legs.address)
         self._address_rtcp: U64 = pointers(legs.address_rtcp)
@@ -161,7 +159,7 @@ class ReportsOut:
         if block:
             self._describe(packet, leg, now)
         packet["s_first"], packet["s_type"], packet["s_words"] = 0x81, SDES, 6
-        packet["item"], packet["size"], packet["cname"] = 1, CNAME_BYTES, self._cname
+        packet["item"], packet["size"], packet["cname"] = 1, CNAME_BYTES, legs.cname[leg]
         if leaving:
             packet["b_first"], packet["b_type"], packet["b_words"], packet["b_ssrc"] = 0x81, BYE, 1, legs.ssrc_out[leg]
         return packet.view(np.uint8).reshape(len(leg), kind.itemsize)

@@ -88,10 +88,11 @@ class Sockets:
         self._last = configuration.rtp_port_last
         self._next = self._first
 
-    def _bind(self) -> Pair:
-        for _ in range((self._last - self._first + 1) // 2):
-            port = self._next
-            self._next = port + 2 if port + 3 <= self._last else self._first
+    def _bind(self, wanted: int = 0) -> Pair:
+        for _ in range(1 if wanted else (self._last - self._first + 1) // 2):
+            port = wanted or self._next
+            if not wanted:
+                self._next = port + 2 if port + 3 <= self._last else self._first
             sides: list[socket.socket] = []
             try:
                 for number in (port, port + 1):
@@ -102,15 +103,15 @@ class Sockets:
             except OSError:
                 for side in sides:
                     side.close()
-        raise PortsExhaustedError(f"no free pair of ports in {self._first}-{self._last} on {self._host}")
+        raise PortsExhaustedError(f"no free pair of ports in {wanted or self._first}-{wanted or self._last} on {self._host}")
 
-    def open(self, leg: int) -> int:
-        """Give a leg a pair of its own; returns its RTP port.
+    def open(self, leg: int, port: int = 0) -> int:
+        """Give a leg a pair of its own, on a free port or this one; returns its RTP port.
 
         Raises:
             PortsExhaustedError: none is free.
         """
-        pair = self._bind()
+        pair = self._bind(port)
         self._pairs[leg] = pair
         for side, is_rtcp in ((pair.rtp, False), (pair.rtcp, True)):
             side.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, OWN_BUFFER_BYTES)

@@ -17,6 +17,7 @@ import numpy as np
 from media.codecs import PCMA
 from media.control import Bridge, Echo, Room
 from media.engine import Engine
+from media.notes import Notes
 from media.plan import FEED_MIX, FEED_NOTHING, FEED_PLAY, emptiest
 from media.record import LegRecord
 
@@ -31,6 +32,7 @@ class Switchboard:
 
     def __init__(self, engine: Engine, records: dict[str, LegRecord]) -> None:
         self._engine = engine
+        self.notes = Notes(engine.legs)
         self._records = records
         self.rooms: dict[str, int] = {}
         """Room by name to its number."""
@@ -51,10 +53,12 @@ class Switchboard:
         other = self.peer(record)
         if other is None:
             self._route(record, None, record.recording != "")
-            return
-        decode = bool(record.recording or other.recording) or not self._relayable(record, other)
-        self._route(record, other, decode)
-        self._route(other, record, decode)
+        else:
+            decode = bool(record.recording or other.recording) or not self._relayable(record, other)
+            self._route(record, other, decode)
+            self._route(other, record, decode)
+            self.notes.write(other)
+        self.notes.write(record)
 
     @staticmethod
     def _relayable(one: LegRecord, other: LegRecord) -> bool:
@@ -83,6 +87,7 @@ class Switchboard:
         if target >= 0 and listener is not None and legs.play_end[listener.leg] > 0:
             target = -1  # it hears a source now
         self._enter(leg, room)
+        record.room = room
         legs.echo[leg] = isinstance(sink, Echo) and bool(room)
         legs.feed[leg] = hears
         if target >= 0 and legs.target[leg] != target:
@@ -124,6 +129,19 @@ class Switchboard:
         recording = self._engine.room_recordings.pop(number, None)
         if recording is not None:
             recording.close()
+
+    def take_over(self) -> None:
+        """Know the rooms that another process made for the legs that are there."""
+        legs = self._engine.legs
+        for record in self._records.values():
+            number = int(legs.room[record.leg])
+            if number < 0 or not record.room:
+                legs.room[record.leg] = -1
+                continue
+            self.rooms[record.room] = number
+            self._phase[number] = int(legs.phase[record.leg])
+            self._members[number] = self._members.get(number, 0) + 1
+        self._free = [number for number in self._free if number not in self._members]
 
     def leave(self, record: LegRecord) -> None:
         """The leg ends: who was bridged with it hears nothing from now on."""

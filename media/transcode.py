@@ -13,6 +13,7 @@ from numpy import count_nonzero as how_many
 from media import coders, g711
 from media.arrays import I16, I32, I64, U8, Bool, Index
 from media.codecs import G722, OPUS, PCMA
+from media.coding.codec import Codec, StateError
 from media.jitter import PAUSE_FRAMES, Frames, JitterRing, PacketRing, Playout
 from media.legs import FRAME_SAMPLES, PCM_SAMPLES, Legs
 from media.mixer import Mixer
@@ -44,6 +45,27 @@ class Transcoder:
             coders.G_722.reset_encoder(self._g722_out, row)
             self._legs.widen[leg] = np.zeros(1, coders.ROOM_TO_WIDE.state)[0]
         self.listen(row, np.array([codec], np.uint8))
+
+    def take_over(self) -> None:
+        """Go on with the codecs' states that another process left; what this build can't read begins anew."""
+        legs = self._legs
+        known: list[tuple[int, Codec | None, U8, U8]] = [
+            (OPUS, coders.OPUS, self._opus_out, self._opus_in),
+            (G722, coders.G_722, self._g722_out, self._g722_in),
+        ]
+        for number, codec, encoders, decoders in known:
+            if codec is None:
+                continue
+            for leg in np.flatnonzero(legs.used & (legs.codec == number)).tolist():
+                try:
+                    codec.adopt_encoder(encoders, np.array([leg]))
+                except StateError:
+                    codec.reset_encoder(encoders, np.array([leg]))
+            for leg in np.flatnonzero(legs.used & ((legs.codec_in == number) | ((legs.codec_in == 0) & (legs.codec == number)))).tolist():
+                try:
+                    codec.adopt_decoder(decoders, np.array([leg]))
+                except StateError:
+                    codec.reset_decoder(decoders, np.array([leg]))
 
     def listen(self, leg: Index, codec: U8) -> None:
         """Legs receive another codec from now on, uint8[n]."""

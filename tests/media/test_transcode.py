@@ -12,7 +12,10 @@ from media.coding.opus import Opus
 from media.control import SendDigits
 from tests.media.phone import Bench, bench, tone
 
-OPUS: dict[str, Any] = {"formats": "96 101", "extra": "a=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:101 telephone-event/8000\r\n"}
+OPUS: dict[str, Any] = {
+    "formats": "96 101",
+    "extra": "a=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:101 telephone-event/8000\r\n",
+}
 G722: dict[str, Any] = {"formats": "9 101"}
 needs_opus = pytest.mark.skipif(coders.OPUS is None, reason="no libopus")
 

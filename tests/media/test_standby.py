@@ -1,0 +1,167 @@
+"""Another process goes on with the legs: here a second processor over the same memory and sockets, the first one left for dead."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from media import coders, control, g711
+from media.arrays import LayoutError
+from media.config import MediaConfiguration
+from media.control import MediaProcessor
+from tests.media.phone import Bench, Phone, audio_port, tone
+from tests.media.test_transcode import OPUS, level, opus_packets
+
+
+class Pair:
+    """What somebody else keeps: the shared sockets and the memory."""
+
+    def __init__(self) -> None:
+        self.sides = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for side in self.sides:
+            side.bind(("127.0.0.1", 0))
+        self.state = os.memfd_create("state")
+
+    def sockets(self) -> dict[str, int]:
+        return {"rtp": self.sides[0].fileno(), "rtcp": self.sides[1].fileno(), "state": self.state}
+
+    def close(self) -> None:
+        for side in self.sides:
+            side.close()
+        os.close(self.state)
+
+
+@pytest.fixture
+def kept() -> Iterator[Pair]:
+    pair = Pair()
+    yield pair
+    pair.close()
+
+
+@pytest.fixture
+def engine(kept: Pair) -> Iterator[Bench]:
+    bench = Bench()
+    bench.processor.close()
+    bench.processor = MediaProcessor(bench.configuration, kept.sockets(), bench.now)
+    yield bench
+    bench.close()
+
+
+def replace(engine: Bench, kept: Pair) -> int:
+    """The first process is gone without a word; its own sockets with it."""
+    standby = MediaProcessor(engine.configuration, kept.sockets(), engine.now)
+    engine.processor._desk.engine.sockets.close()
+    engine.processor = standby
+    return standby.take_over(engine.now)
+
+
+def check_continuous(packets: list) -> None:  # type: ignore[type-arg]
+    assert len({packet.ssrc for packet in packets}) == 1
+    assert [packet.sequence for packet in packets] == [(packets[0].sequence + number) & 0xFFFF for number in range(len(packets))]
+
+
+def test_relayed_and_mixed_legs_go_on(engine: Bench, kept: Pair) -> None:
+    echo = engine.phone("echo")
+    engine.connect("echo", control.Echo())
+    room = [engine.phone(f"room{number}") for number in range(3)]
+    for number in range(3):
+        engine.connect(f"room{number}", control.Room("3000"))
+    waves = [g711.encode(tone(430 + 380 * number, 60), g711.MU) for number in range(3)]
+    got: list[list] = [[], []]  # type: ignore[type-arg]
+    for number in range(60):
+        if number == 30:
+            assert replace(engine, kept) == 4
+        echo.send(bytes(waves[0][number]))
+        for phone, wave in zip(room, waves, strict=True):
+            phone.send(bytes(wave[number]))
+        engine.ticks(4)
+        got[0] += echo.received()
+        got[1] += room[0].received()
+    assert [packet.payload for packet in got[0]] == [bytes(row) for row in waves[0]]
+    for packets in got:
+        check_continuous(packets)
+    assert {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in zip(got[0], got[0][1:], strict=False)} == {160}
+    sound = g711.decode(np.frombuffer(b"".join(packet.payload for packet in got[1]), np.uint8), g711.MU)
+    assert level(sound[160 * 20 : 160 * 56], 810) == pytest.approx(8000, rel=0.05)
+    assert engine.report("room0").packets_in == 60 and engine.report("room0").lost == 0
+    assert engine.report("room0").connected_to == "room"
+    late = engine.phone("late")
+    engine.connect("late", control.Room("3000"))
+    room[0].send(bytes(waves[0][0]))
+    engine.ticks(8)
+    assert late.received()
+
+
+def test_a_leg_on_its_own_port_keeps_it(engine: Bench, kept: Pair) -> None:
+    proposal = engine.do("propose", control.Propose(leg="out", call="c"))
+    phone = Phone()
+    engine.phones.append(phone)
+    phone.take(proposal.sdp)
+    engine.do("accept", control.Accept(leg="out", sdp=phone.offer()))
+    engine.connect("out", control.Echo())
+    phone.send(b"\x01" * 160)
+    engine.ticks(4)
+    assert replace(engine, kept) == 1
+    phone.send(b"\x02" * 160)
+    engine.ticks(4)
+    got = phone.received()
+    assert [packet.payload[0] for packet in got] == [1, 2]
+    check_continuous(got)
+    again = engine.do("propose", control.Propose(leg="out", call="c"))
+    assert audio_port(again.sdp) == phone.to[1]
+
+
+def test_a_source_goes_on_where_it_was(engine: Bench, kept: Pair) -> None:
+    phone = engine.phone("a")
+    engine.connect("a", control.Play("music"))
+    other = engine.phone("b")
+    engine.connect("b", control.Play("music"))
+    for number in range(40):
+        if number == 20:
+            replace(engine, kept)
+        engine.ticks(4)
+    got, whole = phone.received(), other.received()
+    check_continuous(got)
+    assert [packet.payload for packet in got] == [packet.payload for packet in whole]
+    bank = engine.processor._desk.engine.bank
+    music = bank.find("music")
+    assert music is not None
+    assert [packet.payload for packet in got] == [bytes(row) for row in bank.coded[0, music.first : music.first + 40]]
+
+
+@pytest.mark.skipif(coders.OPUS is None, reason="no libopus")
+def test_codecs_go_on_with_their_memory(engine: Bench, kept: Pair) -> None:
+    one, two = engine.phone("a"), engine.phone("b", **OPUS)
+    engine.connect("a", control.Bridge("b"))
+    packets = opus_packets(tone(1000, 60))
+    got = []
+    for number in range(60):
+        if number == 30:
+            assert replace(engine, kept) == 2
+        two.send(packets[number], kind=96, step=960)
+        engine.ticks(4)
+        got += one.received()
+    check_continuous(got)
+    sound = g711.decode(np.frombuffer(b"".join(packet.payload for packet in got), np.uint8), g711.MU)
+    power = np.sqrt(np.mean(sound[160 * 10 :].reshape(-1, 160).astype(float) ** 2, axis=1))
+    assert power.min() > 0.6 * power.max()  # no frame is silent
+
+
+def test_a_leg_without_a_whole_note_is_let_go(engine: Bench, kept: Pair) -> None:
+    engine.phone("a")
+    engine.phone("b")
+    legs = engine.processor._desk.engine.legs
+    legs.note[0, 5] ^= 0xFF
+    assert replace(engine, kept) == 1
+    assert [report.leg for report in engine.do("query", control.Query())] == ["b"]
+
+
+def test_another_layout_is_refused(engine: Bench, kept: Pair) -> None:
+    more = MediaConfiguration(host="127.0.0.1", rtp_port_first=41000, rtp_port_last=42999, legs_max=65)
+    with pytest.raises(LayoutError):
+        MediaProcessor(more, kept.sockets(), engine.now)
+    os.pwrite(kept.state, b"something else!!", 0)
+    with pytest.raises(LayoutError):
+        MediaProcessor(engine.configuration, kept.sockets(), engine.now)
