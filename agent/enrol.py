@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Callable
 
 import zmq
 
@@ -16,6 +17,8 @@ from agent.wire.token import JoinToken
 
 ASK_SECONDS_FIRST = 0.5
 ASK_SECONDS_MAX = 10.0
+LOOK_MILLISECONDS = 100
+"""How often it is looked whether this machine shall stop."""
 
 
 def describe(token: JoinToken, keys: MachineKeys, name: str, host: str) -> EnrolmentBody:
@@ -37,8 +40,17 @@ def describe(token: JoinToken, keys: MachineKeys, name: str, host: str) -> Enrol
     )
 
 
-def enrol(context: "zmq.Context[zmq.Socket[bytes]]", token: JoinToken, keys: MachineKeys, name: str, host: str, log: Log) -> Trust:
-    """Join; returns what to trust from then on. Waits for as long as nobody answers, one broker after the other.
+def enrol(
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    token: JoinToken,
+    keys: MachineKeys,
+    name: str,
+    host: str,
+    log: Log,
+    stopped: Callable[[], bool],
+) -> Trust | None:
+    """Join; returns what to trust from then on; None: ``stopped`` was true first. Waits for as long as nobody answers, one broker
+    after the other.
 
     Raises:
         EnrolmentError: the controller refuses.
@@ -53,7 +65,9 @@ def enrol(context: "zmq.Context[zmq.Socket[bytes]]", token: JoinToken, keys: Mac
             newcomer.send(request)
             until = time.monotonic() + pause * (1 + 0.25 * random.random())
             while (left := until - time.monotonic()) > 0:
-                if not newcomer.poll(int(left * 1000) + 1):
+                if stopped():
+                    return None
+                if not newcomer.poll(min(int(left * 1000) + 1, LOOK_MILLISECONDS)):
                     continue
                 frames = newcomer.recv_multipart()
                 try:

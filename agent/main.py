@@ -19,8 +19,17 @@ from agent.wire.keys import KeyFormatError, MachineKeys
 from agent.wire.token import JoinToken, TokenError
 
 
-def main(folder: Path, text: str | None, name: str, host: str, launcher: socket.socket, ready: Callable[[str], None]) -> int:
-    """Serve; returns the exit code: 0 ended by a signal, 1 refused or failed, 2 wrong use."""
+def main(
+    folder: Path,
+    text: str | None,
+    name: str,
+    host: str,
+    launcher: socket.socket,
+    ready: Callable[[str], None],
+    stopped: Callable[[], bool],
+) -> int:
+    """Serve; returns the exit code: 0 ended by a signal, 1 refused or failed, 2 wrong use. ``stopped`` tells of a signal that came
+    before the event loop takes signals itself."""
     inherited = inherited_sockets(os.environ)
     for variable in ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"):
         os.environ.pop(variable, None)
@@ -29,8 +38,9 @@ def main(folder: Path, text: str | None, name: str, host: str, launcher: socket.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         keys = load_keys(folder / "keys")
         log = Log(name or keys.identity.id)
-        trust = join(folder, text, keys, name, host, log)
-        asyncio.run(serve(folder, keys, trust, launcher, inherited, log, ready))
+        trust = join(folder, text, keys, name, host, log, stopped)
+        if trust is not None:
+            asyncio.run(serve(folder, keys, trust, launcher, inherited, log, ready, stopped))
     except BlockingIOError:
         print(f"hotswitch agent: {folder}: another agent runs there", file=sys.stderr)
         return 1
@@ -59,8 +69,8 @@ def load_keys(path: Path) -> MachineKeys:
         return keys
 
 
-def join(folder: Path, text: str | None, keys: MachineKeys, name: str, host: str, log: Log) -> Trust:
-    """What to trust: as stored, or by enrolling with the token.
+def join(folder: Path, text: str | None, keys: MachineKeys, name: str, host: str, log: Log, stopped: Callable[[], bool]) -> Trust | None:
+    """What to trust: as stored, or by enrolling with the token; None: told to stop before it was let in.
 
     Raises:
         TokenError: there is none where one is needed, or it is none. TrustError: it is of another cluster.
@@ -77,10 +87,11 @@ def join(folder: Path, text: str | None, keys: MachineKeys, name: str, host: str
     token = JoinToken.parse(text)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        trust = enrol(context, token, keys, name, host, log)
+        trust = enrol(context, token, keys, name, host, log, stopped)
     finally:
         context.destroy(0)
-    trust.store(path)
+    if trust is not None:
+        trust.store(path)
     return trust
 
 
@@ -92,7 +103,8 @@ async def serve(
     inherited: list[socket.socket],
     log: Log,
     ready: Callable[[str], None],
+    stopped: Callable[[], bool],
 ) -> None:
     """Run the agent until it is told to end."""
     agent = Agent(folder=folder, keys=keys, trust=trust, launcher=launcher, inherited=inherited, log=log)
-    await agent.run(lambda: ready(keys.identity.id))
+    await agent.run(lambda: ready(keys.identity.id), stopped)

@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.launcher import fork_launcher
 
 TOKEN_VARIABLE = "HOTSWITCH_JOIN_TOKEN"
-EXIT_DONE, EXIT_USAGE = 0, 2
+EXIT_USAGE = 2
 
 
 def read_token(token: str | None, token_file: Path | None) -> str | None:
@@ -58,15 +58,13 @@ def run_agent(
     # What is here already may be shared with the process that forked this one: collections must not touch it.
     gc.freeze()
     control, launcher = fork_launcher()
+    told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, lambda number, _: told.append(number))
     try:
         from agent.main import main
 
-        return main(folder, text, name, host, control, ready)
-    except KeyboardInterrupt:
-        # Told to end before it was there: nothing runs yet.
-        return EXIT_DONE
+        return main(folder, text, name, host, control, ready, lambda: bool(told))
     finally:
         control.close()
         with contextlib.suppress(ChildProcessError):

@@ -29,10 +29,11 @@ from agent.bundles import Bundles
 from agent.conversation import Conversation
 from agent.journal import Journal
 from agent.log import Log
-from agent.memory import give_back, memory_bytes
+from agent.memory import give_back
 from agent.notices import Notices
 from agent.relay import Relay
 from agent.replica import Replica
+from agent.reporter import Reporter
 from agent.sockets import Sockets
 from agent.supervisor import Supervisor
 from agent.trust import Trust
@@ -49,20 +50,14 @@ from agent.wire.messages import (
     Farewell,
     Heads,
     MachineDocument,
-    MachineReport,
     ReportRequest,
     SnapshotEnd,
     SnapshotRequest,
-    SubjectStatus,
     UnitConfiguration,
 )
 from agent.wire.opener import Opened
 from agent.wire.refusal import Refusal
 
-BEAT_SECONDS = 1.0
-REPORT_SECONDS_MIN = 0.02
-"""Between two reports; the first one of a burst goes at once."""
-MEMORY_SECONDS = 10.0
 ROUND_MESSAGES_MAX = 200
 """Messages taken from one socket before the loop goes on."""
 STOP_SECONDS = 3.0
@@ -112,14 +107,7 @@ class Agent:
         self._supervisor.bundles = self._bundles
         self._packed: dict[str, bytes] = {}
         """Newest configurations as they came, until they are good."""
-        self._document = 0
-        self._document_applied = 0
-        self._revision = 0
-        self._reported = 0
-        self._reported_at = now - REPORT_SECONDS_MIN
-        self._beat_at = now
-        self._memory = 0
-        self._memory_at = now
+        self._reporter = Reporter(self._id, self._supervisor, now)
         self._subscribed: set[str] = set()
         self._undone: list[replicating.Effect | relaying.Effect] = []
         """What the disk did not take yet; later effects wait behind it."""
@@ -134,13 +122,15 @@ class Agent:
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT, then end everything."""
+    async def run(self, ready: Callable[[], None], stopped: Callable[[], bool]) -> None:
+        """Serve until SIGTERM or SIGINT, then end everything. ``stopped``: one of them came before."""
         self._loop.set_exception_handler(self._went_wrong)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopped.set)
         for each in (self._link.subscribe, self._link.request):
             self._loop.add_reader(each.fileno(), self._readable)
+        if stopped():
+            self._stopped.set()
         ready()
         self._soon()
         await self._stopped.wait()
@@ -200,7 +190,7 @@ class Agent:
             held[name] = opened.header.generation
             if isinstance(opened.message, MachineDocument):
                 document = opened.message
-                self._document = opened.header.generation
+                self._reporter.document = opened.header.generation
             else:
                 self._packed[name] = value
                 self._supervisor.configure(name, opened.header.generation, opened.message.body, now)
@@ -266,7 +256,7 @@ class Agent:
             case SnapshotEnd(number=number, heads=heads):
                 self._replica.snapshot_end(number, heads, now)
             case ReportRequest():
-                self._reported = -1
+                self._reporter.again()
 
     def _state(self, packed: bytes, now: float, via: str | None = None) -> tuple[str, int] | None:
         """A sealed state for this machine; returns subject and generation where it was taken, now or before."""
@@ -306,7 +296,7 @@ class Agent:
     # -- what follows ------------------------------------------------------------------------------------------
 
     def _changed(self) -> None:
-        self._revision += 1
+        self._reporter.changed()
         self._soon()
 
     def _noticed(self, unit: str, body: bytes) -> None:
@@ -351,7 +341,7 @@ class Agent:
             self._store({"term": str(self._conversation.term).encode()})
             self._replica.joined(now)
             self._bundles.connected(True, now)
-            self._reported = -1
+            self._reporter.again()
         self._carry_out(now)
         self._subscribe_bundles()
         for ask in self._bundles.take():
@@ -391,18 +381,18 @@ class Agent:
         for effect in effects:
             match effect:
                 case replicating.Keep(_, generation, MachineDocument() as document, _):
-                    self._document = generation
+                    self._reporter.document = generation
                     documents.append(document)
                 case replicating.Keep(subject, generation, UnitConfiguration(body=body), packed):
                     self._packed[subject] = packed
                     self._supervisor.configure(subject, generation, body, now)
-                    self._revision += 1
+                    self._reporter.changed()
                 case replicating.Drop(subject):
                     self._packed.pop(subject, None)
                     self._supervisor.forget(subject)
-                    self._revision += 1
+                    self._reporter.changed()
                 case replicating.Confirm() | relaying.Report():
-                    self._revision += 1
+                    self._reporter.changed()
                 case replicating.SayEcho(nonce):
                     self._say(EchoRequest(nonce=nonce), now)
                 case replicating.AskSnapshot(number, have):
@@ -433,39 +423,10 @@ class Agent:
         """Report a change at once, and beat."""
         if self._conversation.session is None:
             return
-        if self._reported != self._revision and now >= self._reported_at + REPORT_SECONDS_MIN:
-            if now >= self._memory_at:
-                self._memory_at = now + MEMORY_SECONDS
-                self._memory = memory_bytes([os.getpid(), *self._supervisor.pids()])
-            self._reported, self._reported_at = self._revision, now
-            self._say(self._machine_report(), now)
-        if now >= self._beat_at:
-            self._beat_at = now + BEAT_SECONDS
-            self._say(Beat(revision=self._revision), now)
-
-    def _machine_report(self) -> MachineReport:
-        if self._document_applied != self._document and self._supervisor.settled():
-            self._document_applied = self._document
-        subjects = []
-        for subject, accepted in self._replica.held.items():
-            if subject == self._id:
-                behind = self._document_applied != self._document
-                failure = self._supervisor.failure() if behind else None
-                subjects.append(SubjectStatus(subject=subject, accepted=accepted, applied=self._document_applied, failure=failure))
-            else:
-                unit, configured = self._supervisor.units.get(subject), self._supervisor.configurations.get(subject)
-                failure = configured.failure if configured is not None else None
-                applied = unit.applied if unit is not None else 0
-                subjects.append(SubjectStatus(subject=subject, accepted=accepted, applied=applied, failure=failure))
-        return MachineReport(
-            revision=self._revision,
-            units=self._supervisor.reports(),
-            subjects=subjects,
-            bundles=sorted(self._bundles.opened),
-            memory_bytes=self._memory,
-            relayed=self._relay.status(),
-            refusals=dict(self._conversation.refusals),
-        )
+        if self._reporter.report_due(now):
+            self._say(self._reporter.report(self._replica.held, self._relay, self._bundles, self._conversation.refusals, now), now)
+        if self._reporter.beat_due(now):
+            self._say(Beat(revision=self._reporter.revision), now)
 
     def _say(self, message: msgspec.Struct, now: float) -> None:
         envelope = self._conversation.say(message, now)
@@ -488,9 +449,7 @@ class Agent:
             self._supervisor.deadline(),
         ]
         if self._conversation.session is not None:
-            deadlines += [self._notices.deadline(), self._beat_at]
-            if self._reported != self._revision:
-                deadlines.append(self._reported_at + REPORT_SECONDS_MIN)
+            deadlines += [self._notices.deadline(), self._reporter.deadline()]
         if self._undone:
             deadlines.append(self._retry_at)
         if self._timer is not None:

@@ -11,21 +11,21 @@ Rules:
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
-from agent import unit as units
 from agent.bundles import Bundles
+from agent.configured import Configuration, Configured
 from agent.descriptors import receive_message, send_message
+from agent.environment import Folders
 from agent.launcher import Exited, Kill, Launch, Launched, LaunchFailed, spawn_launcher
 from agent.launcher import Word as LauncherWord
 from agent.log import Log
+from agent.names import is_name
 from agent.notify import NotifySocket
 from agent.process import Applied, NotApplied, Notified, Process, Remaining, Word
 from agent.sockets import SocketError, Sockets
@@ -39,27 +39,8 @@ SOCKETS_MAX = 32
 """Of one unit."""
 LAUNCHER_SECONDS = 1.0
 """Between two attempts to start another launcher."""
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONHASHSEED")
-_SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _decoder = msgspec.msgpack.Decoder(LauncherWord)
 _encoder = msgspec.msgpack.Encoder()
-
-
-class Configuration(NamedTuple):
-    """What a unit is sent."""
-
-    generation: int
-    body: bytes
-
-
-class Configured(msgspec.Struct):
-    """The configurations of one unit."""
-
-    current: Configuration | None = None
-    good: Configuration | None = None
-    """The last one that was applied."""
-    failure: Failure | None = None
-    """Why the current one was not."""
 
 
 class Supervisor:
@@ -86,7 +67,7 @@ class Supervisor:
         self._loop = loop
         self._launcher = launcher
         self._sockets = sockets
-        self._folder = folder
+        self._folders = Folders(folder)
         self._log = log
         self._changed = changed
         self._noticed = noticed
@@ -98,7 +79,6 @@ class Supervisor:
         self._ending = False
         self._wanted: dict[str, Unit] = {}
         self._notify = NotifySocket()
-        shutil.rmtree(folder / "run", ignore_errors=True)
         loop.add_reader(self._notify.fileno(), self._notified)
         loop.add_reader(self._launcher.fileno(), self._launcher_said)
 
@@ -106,7 +86,7 @@ class Supervisor:
 
     def apply(self, document: MachineDocument, now: float) -> None:
         """Run the units of a document, and no others."""
-        wanted = self._wanted = {unit.id: unit for unit in document.units if _is_name(unit.id)}
+        wanted = self._wanted = {unit.id: unit for unit in document.units if is_name(unit.id)}
         for unit in document.units:
             if unit.id not in wanted:
                 self._log.say("agent", f"unit {unit.id!r} is not run: its id is no name")
@@ -121,14 +101,12 @@ class Supervisor:
                 known.want(unit, now)
         for machine in list(self.units.values()):
             self._act(machine, now)
-        self._sweep(set(wanted))
+        self._folders.sweep({*wanted, *self.units})
         self._changed()
 
     def configure(self, unit: str, generation: int, body: bytes, now: float) -> None:
         """A unit has a new configuration."""
-        configured = self.configurations.setdefault(unit, Configured())
-        configured.current = Configuration(generation, body)
-        configured.failure = None
+        self.configurations.setdefault(unit, Configured()).take(generation, body)
         machine = self.units.get(unit)
         process = self._process(unit)
         if machine is not None and process is not None:
@@ -231,7 +209,7 @@ class Supervisor:
             self._loop.remove_reader(self._launcher.fileno())
             self._launcher.close()
         self._sockets.close()
-        shutil.rmtree(self._folder / "run", ignore_errors=True)
+        self._folders.clear_run()
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -266,13 +244,11 @@ class Supervisor:
         try:
             if bundle is None:
                 raise SocketError("its bundle is not open")
-            if len(spec.sockets) > SOCKETS_MAX or not all(_is_name(each.name) for each in spec.sockets):
+            if len(spec.sockets) > SOCKETS_MAX or not all(is_name(each.name) for each in spec.sockets):
                 raise SocketError(f"expected at most {SOCKETS_MAX} sockets with plain names")
             self._sockets.release(spec.id, spec.sockets)
             listen = [self._sockets.take(spec.id, each).fileno() for each in spec.sockets]
-            folder = self._folder / "run" / spec.id
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            environment = self._environment(spec)
+            folder = self._folders.prepare(spec)
             process = Process(self._loop, spec.id, self._said, self._log)
         except OSError as error:
             self._failed(machine, str(error), now)
@@ -285,7 +261,7 @@ class Supervisor:
             name=spec.id,
             entry=spec.entry,
             arguments=list(spec.arguments),
-            environment=environment,
+            environment=self._folders.environment(spec, self._notify.name),
             folder=str(folder),
             packages=bundle.packages,
             listen=[each.name for each in spec.sockets],
@@ -293,22 +269,10 @@ class Supervisor:
         self._order(order, [bundle.descriptor, process.output, process.theirs.fileno(), *listen])
         process.given()
         configured = self.configurations.get(spec.id)
-        if configured is not None:
-            sent = configured.good if configured.failure is not None else configured.current
-            if sent is not None:
-                process.configure(*sent)
-                machine.configured(now)
-
-    def _environment(self, spec: Unit) -> dict[str, str]:
-        environment = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
-        environment |= _SINGLE_THREADED
-        environment["NOTIFY_SOCKET"] = self._notify.name
-        environment["WATCHDOG_USEC"] = str(int(units.WATCHDOG_SECONDS * 1_000_000))
-        if spec.state:
-            state = self._folder / "units" / spec.id
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            environment["STATE_DIRECTORY"] = str(state.absolute())
-        return environment
+        sent = configured.for_start() if configured is not None else None
+        if sent is not None:
+            process.configure(*sent)
+            machine.configured(now)
 
     def _order(self, order: Launch | Kill, descriptors: list[int] | None = None) -> None:
         try:
@@ -333,9 +297,7 @@ class Supervisor:
 
     def _clear(self, machine: UnitMachine) -> None:
         self._sockets.release(machine.id)
-        shutil.rmtree(self._folder / "run" / machine.id, ignore_errors=True)
-        if not self._ending:
-            shutil.rmtree(self._folder / "units" / machine.id, ignore_errors=True)
+        self._folders.remove(machine.id, state=not self._ending)
         self.units.pop(machine.id, None)
         again = self._wanted.get(machine.id)
         if again is not None and not self._ending:
@@ -347,16 +309,6 @@ class Supervisor:
             now = self._loop.time()
             self._act(self.units.setdefault(unit.id, UnitMachine(unit, now)), now)
             self._changed()
-
-    def _sweep(self, wanted: set[str]) -> None:
-        """Folders of units that went while the agent was not there."""
-        try:
-            names = os.listdir(self._folder / "units")
-        except FileNotFoundError:
-            return
-        for name in names:
-            if name not in wanted and name not in self.units:
-                shutil.rmtree(self._folder / "units" / name, ignore_errors=True)
 
     def _said(self, unit: str, word: Word) -> None:
         machine, configured = self.units.get(unit), self.configurations.get(unit)
@@ -371,16 +323,14 @@ class Supervisor:
                 self._noticed(unit, body)
             case Applied(generation):
                 machine.applied = generation
-                if configured is not None and configured.current is not None and configured.current.generation == generation:
-                    configured.good, configured.failure = configured.current, None
+                if configured is not None and configured.applied(generation):
                     self._applied(unit, generation)
                 self._changed()
             case NotApplied(generation, code, message):
                 self._log.say(unit, f"configuration {generation} not applied: {code}: {message}")
-                if configured is not None and configured.current is not None and configured.current.generation == generation:
-                    configured.failure = Failure(unit=unit, code=code, message=message)
-                    good = configured.good
-                    process = self._process(unit)
+                if configured is not None:
+                    configured.refused(generation, Failure(unit=unit, code=code, message=message))
+                    good, process = configured.good, self._process(unit)
                     if machine.applied == 0 and good is not None and process is not None and good.generation != generation:
                         process.configure(*good)
                 self._changed()
@@ -481,13 +431,6 @@ class Supervisor:
             self._loop.call_later(LAUNCHER_SECONDS, self._new_launcher)
             return
         self._loop.add_reader(self._launcher.fileno(), self._launcher_said)
-
-
-def _is_name(id: str) -> bool:
-    """Ids become names of folders."""
-    return (
-        0 < len(id) <= 100 and not id.startswith(".") and all(letter.isascii() and (letter.isalnum() or letter in "-_.") for letter in id)
-    )
 
 
 def _ending_of(status: int) -> str:
