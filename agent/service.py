@@ -5,7 +5,6 @@
 Rules:
 - What was taken is on the disk before it is applied and before it is reported: one sync for all that happened in one turn.
 - At the start the stored state is applied first; the controller comes when it comes.
-- The descriptors of ZeroMQ are edge-triggered: they are drained at every wake-up, and looked at again after sending.
 - Nothing that comes from a socket ends the agent.
 """
 
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import zmq
 
 from agent import relay as relaying
 from agent import replica as replicating
@@ -31,6 +29,7 @@ from agent.journal import Journal
 from agent.log import Log
 from agent.memory import give_back
 from agent.notices import Notices
+from agent.post import Post
 from agent.relay import Relay
 from agent.replica import Replica
 from agent.reporter import Reporter
@@ -40,7 +39,6 @@ from agent.trust import Trust
 from agent.wire import broker, topics
 from agent.wire.envelope import Envelope, read_header
 from agent.wire.keys import MachineKeys
-from agent.wire.link import Link
 from agent.wire.messages import (
     Beat,
     Carried,
@@ -58,11 +56,8 @@ from agent.wire.messages import (
 from agent.wire.opener import Opened
 from agent.wire.refusal import Refusal
 
-ROUND_MESSAGES_MAX = 200
-"""Messages taken from one socket before the loop goes on."""
 STOP_SECONDS = 3.0
 """Units have this to end when the agent ends."""
-FAREWELL_MILLISECONDS = 300
 TIDY_SECONDS = 2.0
 """After a bundle was opened, memory is given back."""
 STORE_SECONDS = 1.0
@@ -108,16 +103,12 @@ class Agent:
         self._packed: dict[str, bytes] = {}
         """Newest configurations as they came, until they are good."""
         self._reporter = Reporter(self._id, self._supervisor, now)
-        self._subscribed: set[str] = set()
         self._undone: list[replicating.Effect | relaying.Effect] = []
         """What the disk did not take yet; later effects wait behind it."""
         self._retry_at = now
         self._turning = False
         self._timer: asyncio.TimerHandle | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._link = Link.open(self._context, trust.brokers[0], keys.transport)
-        self._link.subscribe.subscribe(topics.to_machine(self._id))
-        self._link.subscribe.subscribe(topics.relayed(self._id))
+        self._post = Post(self._loop, self._id, trust.brokers[0], keys.transport, self._published, self._answered, self._soon)
         self._replica = Replica(self._id, self._restore(now), self._rng)
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -127,8 +118,7 @@ class Agent:
         self._loop.set_exception_handler(self._went_wrong)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopped.set)
-        for each in (self._link.subscribe, self._link.request):
-            self._loop.add_reader(each.fileno(), self._readable)
+        self._post.open()
         if stopped():
             self._stopped.set()
         ready()
@@ -151,17 +141,13 @@ class Agent:
         if self._timer is not None:
             self._timer.cancel()
         self._turning = True
-        for each in (self._link.subscribe, self._link.request):
-            self._loop.remove_reader(each.fileno())
+        self._post.close_ears()
         await self._supervisor.end(STOP_SECONDS)
         self._bundles.close()
         farewell = self._conversation.say(Farewell(), self._loop.time())
         if farewell is not None:
-            self._publish(list(farewell))
-        self._link.subscribe.close(0)
-        self._link.request.close(0)
-        self._link.publish.close(FAREWELL_MILLISECONDS)
-        self._context.term()
+            self._post.publish(farewell)
+        self._post.close()
         self._journal.close()
 
     def _restore(self, now: float) -> dict[str, int]:
@@ -200,20 +186,8 @@ class Agent:
 
     # -- what comes in -----------------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
+    def _published(self, frames: list[bytes]) -> None:
         now = self._loop.time()
-        for each, take in ((self._link.subscribe, self._published), (self._link.request, self._answered)):
-            for _ in range(ROUND_MESSAGES_MAX):
-                try:
-                    frames = each.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                take(frames, now)
-            else:
-                self._loop.call_soon(self._readable)
-        self._soon()
-
-    def _published(self, frames: list[bytes], now: float) -> None:
         if frames[0].startswith(b"x/"):
             self._relayed(frames, now)
             return
@@ -227,7 +201,8 @@ class Agent:
         else:
             self._take(opened, now)
 
-    def _answered(self, frames: list[bytes], now: float) -> None:
+    def _answered(self, frames: list[bytes]) -> None:
+        now = self._loop.time()
         if frames[0] == broker.BROKER:
             self._conversation.hint(now)
         elif frames[0] == topics.CONTROLLER.encode():
@@ -289,7 +264,7 @@ class Agent:
                 self._turn()
                 if self._undone:
                     return
-                self._publish([topics.relayed(sender, self._id, "taken"), taken[0].encode(), str(taken[1]).encode()])
+                self._post.publish([topics.relayed(sender, self._id, "taken"), taken[0].encode(), str(taken[1]).encode()])
         elif kind == "taken" and len(frames) == 3 and frames[2].isdigit() and len(frames[2]) < 20:
             self._relay.taken(sender, frames[1].decode("utf-8", "replace"), int(frames[2]))
 
@@ -343,7 +318,7 @@ class Agent:
             self._bundles.connected(True, now)
             self._reporter.again()
         self._carry_out(now)
-        self._subscribe_bundles()
+        self._post.hear_bundles(self._bundles.topics())
         for ask in self._bundles.take():
             self._say(ChunkRequest(bundle=ask.bundle, chunks=ask.chunks), now)
         while self._conversation.session is not None and (batch := self._notices.batch(now)) is not None:
@@ -351,12 +326,8 @@ class Agent:
         self._report(now)
         outbox, self._conversation.outbox = self._conversation.outbox, []
         for envelope in outbox:
-            try:
-                self._link.request.send_multipart([topics.CONTROLLER.encode(), *envelope], zmq.NOBLOCK)
-            except zmq.Again:
-                self._conversation.refusals["queue-full"] += 1
-        if any(int(each.get(zmq.EVENTS)) & zmq.POLLIN for each in (self._link.subscribe, self._link.request)):
-            self._loop.call_soon(self._readable)
+            self._post.request(envelope)
+        self._post.look()
 
     def _carry_out(self, now: float) -> None:
         """Effects of replica and relay: first all that must be durable, then the rest."""
@@ -398,7 +369,7 @@ class Agent:
                 case replicating.AskSnapshot(number, have):
                     self._conversation.request(SnapshotRequest(number=number, have=have), now)
                 case relaying.Forward(machine, packed):
-                    self._publish([topics.relayed(machine, self._id, "state"), *Envelope.unpack(packed)])
+                    self._post.publish([topics.relayed(machine, self._id, "state"), *Envelope.unpack(packed)])
         for document in documents:
             self._apply(document, now)
 
@@ -410,14 +381,6 @@ class Agent:
             self._log.say("agent", f"journal: {error}")
             return False
         return True
-
-    def _subscribe_bundles(self) -> None:
-        wanted = self._bundles.topics()
-        for hash in wanted - self._subscribed:
-            self._link.subscribe.subscribe(topics.of_bundle(hash))
-        for hash in self._subscribed - wanted:
-            self._link.subscribe.unsubscribe(topics.of_bundle(hash))
-        self._subscribed = wanted
 
     def _report(self, now: float) -> None:
         """Report a change at once, and beat."""
@@ -431,13 +394,7 @@ class Agent:
     def _say(self, message: msgspec.Struct, now: float) -> None:
         envelope = self._conversation.say(message, now)
         if envelope is not None:
-            self._publish(list(envelope))
-
-    def _publish(self, frames: list[bytes]) -> None:
-        try:
-            self._link.publish.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.Again:
-            self._conversation.refusals["queue-full"] += 1
+            self._post.publish(envelope)
 
     def _schedule(self, now: float) -> None:
         """One timer for all deadlines."""

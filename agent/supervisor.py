@@ -9,21 +9,17 @@ Rules:
 """
 
 import asyncio
-import contextlib
-import os
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from agent.bundles import Bundles
 from agent.configured import Configuration, Configured
-from agent.descriptors import receive_message, send_message
 from agent.environment import Folders
-from agent.launcher import Exited, Kill, Launch, Launched, LaunchFailed, spawn_launcher
+from agent.launcher import Exited, Kill, Launch, Launched, LaunchFailed
 from agent.launcher import Word as LauncherWord
+from agent.launching import AGAIN_SECONDS, LauncherLink
 from agent.log import Log
 from agent.names import is_name
 from agent.notify import NotifySocket
@@ -37,10 +33,6 @@ LATE_SECONDS = 2.0
 ROUND_MESSAGES_MAX = 200
 SOCKETS_MAX = 32
 """Of one unit."""
-LAUNCHER_SECONDS = 1.0
-"""Between two attempts to start another launcher."""
-_decoder = msgspec.msgpack.Decoder(LauncherWord)
-_encoder = msgspec.msgpack.Encoder()
 
 
 class Supervisor:
@@ -65,7 +57,7 @@ class Supervisor:
         self.bundles: Bundles
         """Set by the shell before the first document."""
         self._loop = loop
-        self._launcher = launcher
+        self._launcher = LauncherLink(loop, launcher, self._launcher_said, self._launcher_died, log)
         self._sockets = sockets
         self._folders = Folders(folder)
         self._log = log
@@ -80,7 +72,6 @@ class Supervisor:
         self._wanted: dict[str, Unit] = {}
         self._notify = NotifySocket()
         loop.add_reader(self._notify.fileno(), self._notified)
-        loop.add_reader(self._launcher.fileno(), self._launcher_said)
 
     # -- what is wanted ----------------------------------------------------------------------------------------
 
@@ -205,9 +196,7 @@ class Supervisor:
         self._processes.clear()
         self._loop.remove_reader(self._notify.fileno())
         self._notify.close()
-        if self._launcher.fileno() >= 0:
-            self._loop.remove_reader(self._launcher.fileno())
-            self._launcher.close()
+        self._launcher.close()
         self._sockets.close()
         self._folders.clear_run()
 
@@ -275,14 +264,8 @@ class Supervisor:
             machine.configured(now)
 
     def _order(self, order: Launch | Kill, descriptors: list[int] | None = None) -> None:
-        try:
-            self._launcher.setblocking(True)
-            send_message(self._launcher, _encoder.encode(order), descriptors)
-            self._launcher.setblocking(False)
-        except OSError as error:
-            self._log.say("agent", f"launcher: {error}")
-            if isinstance(order, Launch):
-                self._loop.call_later(LAUNCHER_SECONDS, self._not_launched, order.number)
+        if not self._launcher.order(order, descriptors) and isinstance(order, Launch):
+            self._loop.call_later(AGAIN_SECONDS, self._not_launched, order.number)
 
     def _not_launched(self, number: int) -> None:
         """There was no launcher to start it."""
@@ -346,7 +329,7 @@ class Supervisor:
             machine = self._unit_of(word.pid)
             if machine is None:
                 # Its start may be known to the launcher's socket alone.
-                self._launcher_said()
+                self._launcher.read()
                 machine = self._unit_of(word.pid)
             if machine is None:
                 continue
@@ -364,33 +347,27 @@ class Supervisor:
                 return self.units.get(process.unit)
         return None
 
-    def _launcher_said(self) -> None:
+    def _launcher_said(self, word: LauncherWord) -> None:
+        process = self._processes.get(word.number)
+        if process is None:
+            return
         now = self._loop.time()
-        for _ in range(ROUND_MESSAGES_MAX):
-            try:
-                data, _ = receive_message(self._launcher)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._launcher_gone(now)
-                return
-            word = _decoder.decode(data)
-            process = self._processes.get(word.number)
-            if process is None:
-                continue
-            match word:
-                case Launched(_, pid):
-                    process.pid = pid
-                    machine = self.units.get(process.unit)
-                    if machine is not None:
-                        machine.started(pid)
-                    self._changed()
-                case LaunchFailed(number, message):
-                    self._gone(number, message, now)
-                case Exited(number, status):
-                    self._gone(number, _ending_of(status), now)
+        match word:
+            case Launched(_, pid):
+                process.pid = pid
+                machine = self.units.get(process.unit)
+                if machine is not None:
+                    machine.started(pid)
+                self._changed()
+            case LaunchFailed(number, message):
+                self._gone(number, message, now)
+            case Exited(number, status):
+                self._gone(number, _ending_of(status), now)
+
+    def _launcher_died(self) -> None:
+        """And every unit with it."""
+        for number in list(self._processes):
+            self._gone(number, "its launcher died", self._loop.time())
 
     def _gone(self, number: int, ending: str, now: float) -> None:
         process = self._processes[number]
@@ -408,29 +385,6 @@ class Supervisor:
         machine.exited(message, now)
         self._act(machine, now)
         self._changed()
-
-    def _launcher_gone(self, now: float) -> None:
-        """Every unit died with it; a new one, unless this is the end."""
-        self._loop.remove_reader(self._launcher.fileno())
-        self._launcher.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
-        if not self._ending:
-            self._log.say("agent", "launcher: gone; starting another one")
-            self._new_launcher()
-        for number in list(self._processes):
-            self._gone(number, "its launcher died", now)
-
-    def _new_launcher(self) -> None:
-        if self._ending:
-            return
-        try:
-            self._launcher, _ = spawn_launcher()
-        except OSError as error:
-            self._log.say("agent", f"launcher: {error}")
-            self._loop.call_later(LAUNCHER_SECONDS, self._new_launcher)
-            return
-        self._loop.add_reader(self._launcher.fileno(), self._launcher_said)
 
 
 def _ending_of(status: int) -> str:
