@@ -15,6 +15,8 @@ from controller.state import Presence
 SUSPECT_SECONDS = 3.5
 DEAD_SECONDS = 8.0
 FAREWELL_SECONDS = 2.0
+START_SECONDS = 10.0
+"""More time for machines that were there before this judge began: they have to find out that it did."""
 LATE_SECONDS = 2.5
 TOGETHER_SECONDS = 5.0
 HOLD_SECONDS = 60.0
@@ -30,8 +32,8 @@ class Watchman:
         self._held_since: float | None = None
 
     def expect(self, machine: str, now: float) -> None:
-        """A machine that ought to be there; it has its full time from now on."""
-        self._heard.setdefault(machine, now)
+        """A machine that ought to be there; it has its full time from `START_SECONDS` on."""
+        self._heard.setdefault(machine, now + START_SECONDS)
 
     def heard(self, machine: str, now: float) -> None:
         """A machine said something."""

@@ -1,6 +1,6 @@
 """Who is judged when: silence, farewell, a late judge, a common fault."""
 
-from controller.presence import DEAD_SECONDS, FAREWELL_SECONDS, HOLD_SECONDS, SUSPECT_SECONDS, Watchman
+from controller.presence import DEAD_SECONDS, FAREWELL_SECONDS, HOLD_SECONDS, START_SECONDS, SUSPECT_SECONDS, Watchman
 
 
 def watch(watchman: Watchman, machines: dict[str, float], start: float, end: float, step: float = 0.5) -> dict[str, str]:
@@ -67,7 +67,9 @@ def test_the_only_one_can_die() -> None:
 def test_expected_ones_have_their_full_time_after_a_start() -> None:
     watchman = Watchman(100.0)
     watchman.expect("m0", 100.0)
-    assert watch(watchman, {}, 100.0, 107.5)["m0"] == "suspect"
-    assert watch(watchman, {}, 108.0, 108.5)["m0"] == "dead"
+    silent = 100.0 + START_SECONDS
+    assert watch(watchman, {}, 100.0, silent + SUSPECT_SECONDS - 0.5)["m0"] == "alive"
+    assert watch(watchman, {}, silent + SUSPECT_SECONDS, silent + DEAD_SECONDS - 0.5)["m0"] == "suspect"
+    assert watch(watchman, {}, silent + DEAD_SECONDS, silent + DEAD_SECONDS)["m0"] == "dead"
     watchman.forget("m0")
-    assert watchman.judge(109.0) == {}
+    assert watchman.judge(silent + 9.0) == {}
