@@ -6,8 +6,8 @@ SOURCES := agent controller loadtest media telephony
 RUNTIME := $(VENV)/.runtime-ready
 DEVELOPMENT := $(VENV)/.development-ready
 PEERS := $(VENV)/.peers-ready
-# Debian packages of the peers that tests talk to: SIPp and baresip.
-PEER_PACKAGES := sip-tester baresip-core
+# Debian packages that tests need: SIPp and baresip as peers, curl as in the README.
+PEER_PACKAGES := sip-tester baresip-core curl
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint unit cluster bench lock clean
@@ -27,7 +27,7 @@ lint: $(DEVELOPMENT) ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(DEVELOPMENT) ## Tests of the cores and of single processes, with coverage
+unit: $(DEVELOPMENT) $(PEERS) ## Tests of the cores and of single processes, with coverage
 	$(BIN)/pytest -m "not interop" --ignore=tests/interop --ignore=tests/cluster --cov --cov-report=term:skip-covered
 
 cluster: $(DEVELOPMENT) $(PEERS) ## Tests of a whole cluster and with real peers
@@ -70,7 +70,7 @@ $(DEVELOPMENT): $(RUNTIME) requirements-dev.lock
 
 $(PEERS): | $(VENV)/.created
 	@set -eu; \
-	if ! command -v sipp >/dev/null || ! command -v baresip >/dev/null; then $(call install,$(PEER_PACKAGES),the tests call with SIPp and baresip); fi
+	if ! command -v sipp >/dev/null || ! command -v baresip >/dev/null || ! command -v curl >/dev/null; then $(call install,$(PEER_PACKAGES),the tests call with SIPp and baresip); fi
 	@touch $@
 
 # $(call install,PACKAGES,REASON): with apt as root; for others a message with the command to run.
