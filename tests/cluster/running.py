@@ -158,8 +158,7 @@ class Running:
         self.api.close()
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
-        code = self.process.wait(STOP_SECONDS_MAX)
-        return code
+        return self.process.wait(STOP_SECONDS_MAX)
 
     def kill(self) -> None:
         """End whatever is left of it, by pid."""

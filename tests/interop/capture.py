@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 ETHERNET_IP = 0x0800
 PACKETS_MAX = 200_000
-OUTGOING = 4
-"""PACKET_OUTGOING: on the loopback interface each packet is seen twice; this is the first sight of it."""
 
 
 class Packet(NamedTuple):
@@ -40,6 +38,7 @@ class Capture:
 
     def __init__(self) -> None:
         self.packets: list[Packet] = []
+        # bound to one protocol it sees what arrives alone, hence each packet of the loopback interface once
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERNET_IP))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
         self._socket.bind(("lo", ETHERNET_IP))
@@ -65,10 +64,10 @@ class Capture:
     def _run(self) -> None:
         while not self._stop.is_set() and len(self.packets) < PACKETS_MAX:
             try:
-                frame, address = self._socket.recvfrom(65535)
+                frame = self._socket.recv(65535)
             except TimeoutError:
                 continue
-            if address[2] == OUTGOING and len(frame) >= 54 and frame[23] == socket.IPPROTO_UDP:
+            if len(frame) >= 54 and frame[23] == socket.IPPROTO_UDP:
                 start = 14 + 4 * (frame[14] & 0x0F)
                 source, destination = struct.unpack_from("!HH", frame, start)
                 data = frame[start + 8 :]
