@@ -86,6 +86,8 @@ class Call:
         """Legs whose peers have put the call on hold."""
         self.offer: Offered | None = None
         """Member that the queue offers."""
+        self.early_offer: Offered | None = None
+        """The same, before the caller is answered."""
         self.queued = False
         self.join_timer: Timer | None = None
         self._busy: list[str] = []
@@ -232,10 +234,7 @@ def _connected(call: Call, now: float, result: Result) -> str:
     if not result.ok:
         return call.finish(f"media-{result.status}", failure.of_job(KIND, result.status), now)
     call.accept(call.decision.action, now)
-    if not call.queued:
-        return "talking"
-    waiting.stay(call, now)
-    return "queued"
+    return waiting.wait(call, now) if call.queued else "talking"
 
 
 def _cancelled(call: Call, now: float) -> str:

@@ -71,6 +71,19 @@ def offered(call: "Call", now: float, offer: Offered) -> str:
     return "locating"
 
 
+def offered_early(call: "Call", now: float, offer: Offered) -> str:
+    """The queue was quicker than the caller's answer."""
+    call.early_offer = offer
+    return call.state
+
+
+def wait(call: "Call", now: float) -> str:
+    """The caller hears music: from now on offers can be carried out."""
+    stay(call, now)
+    offer, call.early_offer = call.early_offer, None
+    return "queued" if offer is None else offered(call, now, offer)
+
+
 def offered_again(call: "Call", now: float, offer: Offered) -> str:
     """The queue was not sure whether we know."""
     return call.state
@@ -154,6 +167,8 @@ def _join(call: "Call") -> None:
 
 STEPS: dict[tuple[str, str], Step] = {
     ("joining", "joined"): joined,
+    ("joining", "member-offered"): offered_early,
+    ("connecting", "member-offered"): offered_early,
     ("queued", "join-due"): join_again,
     ("queued", "joined"): joined_again,
     ("queued", "member-offered"): offered,
