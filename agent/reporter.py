@@ -16,8 +16,10 @@ from agent.wire.messages import MachineReport, SubjectStatus
 
 BEAT_SECONDS = 1.0
 REPORT_SECONDS_MIN = 0.02
-MEMORY_SECONDS = 10.0
-"""How old the memory figure of a report may be."""
+MEMORY_SECONDS = 5.0
+"""How old the memory figure may be."""
+MEMORY_FRACTION = 16
+"""A change of memory below this part of it is no news."""
 
 
 class Reporter:
@@ -34,7 +36,7 @@ class Reporter:
         self._reported_at = now - REPORT_SECONDS_MIN
         self._beat_at = now
         self._memory = 0
-        self._memory_at = now
+        self._memory_at = now + BEAT_SECONDS
 
     def changed(self) -> None:
         """Something that a report tells is different now."""
@@ -53,7 +55,16 @@ class Reporter:
         if now < self._beat_at:
             return False
         self._beat_at = now + BEAT_SECONDS
+        if now >= self._memory_at:
+            self._measure(now)
         return True
+
+    def _measure(self, now: float) -> None:
+        self._memory_at = now + MEMORY_SECONDS
+        memory = memory_bytes([os.getpid(), *self._supervisor.pids()])
+        if abs(memory - self._memory) * MEMORY_FRACTION > self._memory:
+            self._memory = memory
+            self.changed()
 
     def deadline(self) -> float:
         """When one of both is due."""
@@ -64,9 +75,6 @@ class Reporter:
     def report(self, held: dict[str, int], relay: Relay, bundles: Bundles, refusals: dict[str, int], now: float) -> MachineReport:
         """The whole of the machine's state. ``held``: accepted generation of each subject."""
         self._reported, self._reported_at = self.revision, now
-        if now >= self._memory_at:
-            self._memory_at = now + MEMORY_SECONDS
-            self._memory = memory_bytes([os.getpid(), *self._supervisor.pids()])
         if self._applied != self.document and self._supervisor.settled():
             self._applied = self.document
         return MachineReport(
