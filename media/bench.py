@@ -41,7 +41,8 @@ def _build(processor: MediaProcessor, arguments: argparse.Namespace) -> list[str
         kind = 8 if arguments.case == "pcma" and number % 2 else 0
         answer = msgspec.msgpack.decode(do("offer", control.Offer(leg=f"{number}", call="", sdp=_offer(port, kind))), type=control.Answer)
         ours = next(line for line in answer.sdp.decode().splitlines() if line.startswith("m=audio")).split()[1]
-        lines.append(f"{port} {HOST} {ours}")
+        # The load has one payload type: of PCMU to PCMA one side speaks, the other listens.
+        lines.append(f"{port} {HOST} {ours if kind == 0 else 0}")
         sink: control.Sink = control.Nothing()
         if arguments.case in ("relay", "pcma") and number % 2:
             sink = control.Bridge(f"{number - 1}")

@@ -19,6 +19,8 @@ from media.legs import FRAME_SAMPLES, PCM_SAMPLES, Legs
 from media.mixer import Mixer
 from media.send import Sender
 
+CONCEALED_MAX = 64
+"""Gaps filled in one block; where more are lost at once, filling them would cost the tick, and they are silent."""
 _HISTORY_FRAMES = 3
 
 
@@ -189,6 +191,11 @@ class Transcoder:
         row = np.flatnonzero(gone | healing)
         if not len(row):
             return
+        if len(row) > CONCEALED_MAX:
+            over = row[CONCEALED_MAX:]
+            samples[over[gone[over]]] = 0
+            legs.healing[leg[over]] = False
+            row = row[:CONCEALED_MAX]
         some = leg[row]
         state = legs.concealment[some]
         fresh = np.flatnonzero(~healing[row])
