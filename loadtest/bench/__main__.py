@@ -21,6 +21,7 @@ PARTS = {
     "relay": "media.relay",
     "transcode": "media.transcode",
     "rooms": "media.rooms",
+    "curve": "curve.curve",
     "whole": "whole.whole",
 }
 """Name to ``module.function`` of this package; a module is loaded when it is asked for."""

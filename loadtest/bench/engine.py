@@ -13,6 +13,7 @@ import time
 
 import msgspec
 
+from loadtest.bench.shares import Function, Row, shares
 from loadtest.bench.unit import udp
 from media.config import MediaConfiguration
 from media.control import TICK_SECONDS, MediaError, MediaProcessor
@@ -23,17 +24,6 @@ PORT_FIRST, PORT_LAST = 10002, 64000
 LEGS_MAX = 20000
 TICKS_BEHIND_MAX = 20
 """Later than that, ticks are skipped."""
-FUNCTIONS_MAX = 60
-
-
-class Stage(msgspec.Struct, frozen=True, array_like=True):
-    """One function of the engine in a profile."""
-
-    where: str
-    """``file:function``."""
-    calls: int
-    own_seconds: float
-    total_seconds: float
 
 
 class Ticks(msgspec.Struct, frozen=True):
@@ -46,7 +36,8 @@ class Ticks(msgspec.Struct, frozen=True):
     """Longest tick."""
     late_ms: float
     """Latest start of a tick after its time."""
-    stages: list[Stage]
+    parts: dict[str, float]
+    """Seconds that each part of the engine took, where a profiler was asked for."""
 
 
 class Engine:
@@ -109,19 +100,26 @@ class Engine:
     def _stages(self, body: bytes) -> bytes:
         """``b"profile"``: begin, with a profiler; ``b"watch"``: begin without; else end, and say."""
         now = time.monotonic()
-        said = Ticks(self._ticks, now - self._began, self._skipped, self._worst * 1e3, self._late * 1e3, self._functions())
+        said = Ticks(self._ticks, now - self._began, self._skipped, self._worst * 1e3, self._late * 1e3, self._parts())
         self._profile = cProfile.Profile() if body == b"profile" else None
         self._began, self._ticks, self._skipped, self._worst, self._late = now, 0, 0, 0.0, 0.0
         return msgspec.msgpack.encode(said)
 
-    def _functions(self) -> list[Stage]:
+    def _parts(self) -> dict[str, float]:
         if self._profile is None:
-            return []
-        found = []
-        rows: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = pstats.Stats(self._profile).stats  # type: ignore[attr-defined]
-        for (file, _, name), (_, calls, own, total, _) in rows.items():
-            found.append(Stage(f"{'/'.join(file.rsplit('/', 2)[-2:])}:{name}", calls, own, total))
-        return sorted(found, key=lambda stage: -stage.total_seconds)[:FUNCTIONS_MAX]
+            return {}
+        rows: dict[Function, Row] = pstats.Stats(self._profile).stats  # type: ignore[attr-defined]
+        return shares(rows, part)
+
+
+def part(function: Function) -> str:
+    """A function's file within `media`; of the file of datagrams, receiving and sending apart. Empty: not ours."""
+    folder, _, file = function[0].rpartition("/media/")
+    if not folder:
+        return ""
+    if file == "datagrams.py":
+        return "system calls: receive" if function[2].startswith("receive") else "system calls: send"
+    return file.removesuffix(".py")
 
 
 def main(arguments: list[str]) -> int:
