@@ -21,6 +21,8 @@ RETRY_SECONDS_FIRST = 0.3
 RETRY_SECONDS_MAX = 30.0
 KEPT_MAX = 4096
 """Subjects of other machines; more are refused."""
+KEPT_BYTES_MAX = 64 << 20
+"""Of all that is kept; what does not fit is refused, and the dependent gets it by snapshot."""
 
 
 class Forward(NamedTuple):
@@ -93,7 +95,8 @@ class Relay:
                 self._send(key, kept, now)
                 self._effects.append(Report())
             return
-        if kept is None and len(self._kept) >= KEPT_MAX:
+        others = sum(len(each.packed) for each in self._kept.values() if each is not kept)
+        if (kept is None and len(self._kept) >= KEPT_MAX) or others + len(carried.envelope) > KEPT_BYTES_MAX:
             self.refused += 1
             return
         delivered = kept.delivered if kept is not None else 0

@@ -69,3 +69,21 @@ def test_noise_is_an_empty_journal(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     path.write_bytes(b"noise" * 100)
     assert Journal(path).values == {}
+
+
+def test_what_the_disk_does_not_take_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal"
+    kept = Journal(path)
+    kept.append({"a": b"1"})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.os, "fdatasync", full)
+        with pytest.raises(OSError, match="No space"):
+            kept.append({"b": b"2"})
+    assert kept.values == {"a": b"1"}
+    kept.append({"c": b"3"})
+    kept.close()
+    assert Journal(path).values == {"a": b"1", "c": b"3"}

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,15 @@ def test_bounded() -> None:
     for number in range(KEPT_MAX + 3):
         relay.carried(carried(1, subject=str(number)), 0)
     assert (len(relay.status()), relay.refused) == (KEPT_MAX, 3)
+
+
+def test_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.relay.KEPT_BYTES_MAX", 100)
+    relay = Relay(random.Random(1))
+    relay.carried(carried(1, bytes(60)), 0)
+    relay.carried(carried(1, bytes(60), subject="b"), 0)
+    relay.carried(carried(2, bytes(90)), 0)
+    assert (status(relay), relay.refused) == ([("m1", "a", 2, 0)], 1)
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 5), max_size=12))

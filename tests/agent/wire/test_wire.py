@@ -1,13 +1,17 @@
 """Controller and machine speak to each other through the whole wire, without a socket."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
-from agent.wire import topics
+from agent.wire import broker, topics
 from agent.wire.bundle import BundleError, BundleReader, BundleWriter, Package, pack
 from agent.wire.enrolment import (
     AnswerError,
     EnrolmentBody,
     EnrolmentError,
+    EnrolmentRequest,
     TokenRecord,
     judge,
     make_answer,
@@ -15,7 +19,7 @@ from agent.wire.enrolment import (
     read_answer,
     read_token_id,
 )
-from agent.wire.envelope import Envelope
+from agent.wire.envelope import STATE_BYTES_MAX, Envelope
 from agent.wire.keys import Identity, MachineKeys, SecurityKey, machine_id
 from agent.wire.messages import Beat, Carried, Heads, MachineDocument, UnitConfiguration
 from agent.wire.opener import Opener, Recipient, seal_state
@@ -56,7 +60,7 @@ class Pair:
 
     def __init__(self) -> None:
         self.sessions = Sessions()
-        self.session = None
+        self.session: Any = None
         self.machine = Opener(
             cluster=CLUSTER,
             recipient=KEYS.identity.id,
@@ -231,3 +235,73 @@ def test_bundle_refusals() -> None:
         Package.read(package.data, [RELEASE.public], "0" * 64)
     with pytest.raises(IndexError):
         writer.chunk(writer.count)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"cluster": "other"}, "wrong-cluster"),
+        ({"role": "controller"}, "wrong-role"),
+        ({"security": b"short"}, "malformed"),
+        ({"transport": "short"}, "malformed"),
+        ({"identity": b"short"}, "malformed"),
+    ],
+)
+def test_what_a_newcomer_says_of_itself_is_checked(changes: dict[str, object], code: str) -> None:
+    invited = token()
+    said = msgspec.structs.replace(body(KEYS), **changes)
+    verdict = judge(make_request(invited, KEYS, said), record(invited), NOW)
+    assert (verdict.code, verdict.alarm) == (code, False)
+
+
+def test_a_request_whose_content_is_none_is_malformed() -> None:
+    invited = token()
+    signer = invited.key()
+    content = b"\xc1"
+    request = msgspec.msgpack.encode(
+        EnrolmentRequest(
+            token=record(invited).id,
+            body=content,
+            token_signature=signer.sign(b"hotswitch enrolment token\0" + content),
+            identity_signature=bytes(64),
+        )
+    )
+    assert judge(request, record(invited), NOW).code == "malformed"
+
+
+def test_an_answer_is_bounded_and_names_this_machine() -> None:
+    invited = token()
+    request = make_request(invited, KEYS, body(KEYS))
+    with pytest.raises(AnswerError, match="at most"):
+        read_answer(bytes(5000), request, invited, KEYS)
+    other = MachineKeys.generate()
+    verdict = judge(request, record(invited), NOW)
+    with pytest.raises(AnswerError, match="machine"):
+        read_answer(make_answer(CONTROLLER, request, verdict, CLUSTER, 7), request, invited, other)
+
+
+def test_broker_words_travel() -> None:
+    command = broker.BrokerCommand(allow={"m1": "key"}, revoke=["m2"])
+    assert broker.decode_command(broker.encode(command)) == command
+    status = broker.BrokerStatus(instance="i", machines=1, counters={"published": 2})
+    assert broker.decode_status(broker.encode(status)) == status
+    with pytest.raises(msgspec.MsgspecError):
+        broker.decode_status(b"noise")
+
+
+def test_a_state_that_is_too_long_is_not_sealed() -> None:
+    state = UnitConfiguration(unit="u", body=bytes(STATE_BYTES_MAX))
+    with pytest.raises(ValueError, match="at most"):
+        seal_state(CONTROLLER, CLUSTER, 1, Recipient(KEYS.identity.id, KEYS.security.public), "u", 1, state, NOW)
+
+
+def test_the_longest_state_fits_into_what_carries_it() -> None:
+    pair = Pair()
+    pair.connect()
+    state = UnitConfiguration(unit="u", body=bytes(STATE_BYTES_MAX - 64))
+    sealed = seal_state(CONTROLLER, CLUSTER, 7, Recipient(KEYS.identity.id, KEYS.security.public), "u", 1, state, NOW)
+    pair.controller.open(pair.session.say.seal(Beat(revision=1), NOW), NOW)
+    (session,) = (pair.sessions.current,) if pair.sessions.opened(pair.session.say.id) else ()
+    carried = Carried(machine=KEYS.identity.id, subject="u", generation=1, envelope=sealed.pack())
+    opened = pair.machine.open(Envelope.of_frames(session.say.seal(carried, NOW)), NOW)
+    assert pair.machine.open(Envelope.unpack(opened.message.envelope), NOW).message == state
