@@ -103,7 +103,7 @@ class Proxy:
             self.transactions.receive(Message.parse(data), flow, now)
         except MessageError as error:
             counters.broken += 1
-            if error.message is not None:
+            if error.message is not None and error.message.method is not None:
                 self._answer_broken(error, flow, now)
 
     def closed(self, flow: Flow, now: float) -> None:

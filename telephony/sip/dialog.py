@@ -1,6 +1,7 @@
 """A dialog: what two user agents agree on for the requests between them (RFC 3261 section 12)."""
 
 from telephony.sip.address import Address, tag_of
+from telephony.sip.errors import MessageError
 from telephony.sip.message import Message
 from telephony.sip.uri import Uri
 
@@ -42,10 +43,12 @@ class Dialog:
     def learn(self, response: Message) -> None:
         """The caller's side: take over what a response to the request that makes the dialog says (section 12.1.2).
 
-        Raises:
-            MessageError: Record-Route cannot be read.
+        A Record-Route that cannot be read counts as none: the peer is still better told by its Contact than not at all.
         """
-        route_set = response.get_all("record-route")
+        try:
+            route_set = response.get_all("record-route")
+        except MessageError:
+            route_set = []
         route_set.reverse()
         self.route_set = route_set
         self.remote = response.get("to") or self.remote
@@ -58,7 +61,7 @@ class Dialog:
         if contact:
             try:
                 self.remote_target = str(Address.parse(message.get_all("contact")[0]).uri)
-            except ValueError:
+            except (ValueError, MessageError):
                 return
 
     def target(self) -> tuple[str, list[str], str]:

@@ -14,6 +14,7 @@ import ipaddress
 import secrets
 from collections.abc import Callable, Sequence
 
+from telephony.sip import within
 from telephony.sip.address import Address, tag_of
 from telephony.sip.build import answer_broken
 from telephony.sip.client_transaction import NOBODY
@@ -27,6 +28,7 @@ from telephony.sip.message import Headers, Message, make_request, make_response
 from telephony.sip.request import ClientRequest, ServerRequest
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.session import Session
+from telephony.sip.session_timer import too_small
 from telephony.sip.text import safe
 from telephony.sip.timers import Timers
 from telephony.sip.tokens import Tokens, mark
@@ -36,9 +38,11 @@ from telephony.sip.via import COOKIE
 
 SESSIONS_MAX = 50_000
 """Sessions at once; an INVITE above it is answered 503."""
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, MESSAGE"
+EXTENSIONS = ("100rel", "timer")
+"""Option tags that are taken care of here."""
 METHODS = frozenset(
-    ("INVITE", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "REFER", "NOTIFY", "MESSAGE", "REGISTER", "SUBSCRIBE", "PUBLISH")
+    ("INVITE", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REFER", "NOTIFY", "MESSAGE", "REGISTER", "SUBSCRIBE", "PUBLISH")
 )
 """Methods that get further than 501."""
 _WITHIN_DIALOG_ONLY = frozenset(("BYE", "INFO", "UPDATE", "PRACK"))
@@ -59,6 +63,7 @@ class Endpoint:
         next_hop: NextHop | None = None,
         extensions: Sequence[str] = (),
         sessions_max: int = SESSIONS_MAX,
+        session_seconds: int = 0,
     ) -> None:
         """
         Args:
@@ -70,6 +75,7 @@ class Endpoint:
                 and the flow of the dialog's last message; None: `next_hop` of this module.
             extensions: option tags that the owner takes care of; a request that requires another one is answered 420.
             sessions_max: sessions at once.
+            session_seconds: interval of the session timer that our INVITEs ask for (RFC 4028), 90 at least; 0: none.
 
         Raises:
             ValueError: ``contact`` or ``user`` would break a message.
@@ -91,8 +97,10 @@ class Endpoint:
         self._invites: dict[str, Session] = {}
         self._contact = f"{safe(user)}@{contact}" if user else contact
         self._mark = mark(contact)
-        self._extensions = frozenset(extensions)
+        self._extensions = frozenset((*EXTENSIONS, *extensions))
+        self._supported = safe(", ".join((*EXTENSIONS, *extensions)))
         self._sessions_max = sessions_max
+        self._session_seconds = session_seconds
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """One datagram or framed message; what is broken is answered (requests) or dropped, never raised."""
@@ -100,7 +108,7 @@ class Endpoint:
         try:
             self.transactions.receive(Message.parse(data), flow, now)
         except MessageError as error:
-            if error.message is None:
+            if error.message is None or error.message.method is None:
                 self.dropped += 1
             else:
                 self.out.append(Send(answer_broken(error.message, error.status, error.reason, flow, self.tokens.take()), flow))
@@ -157,7 +165,10 @@ class Endpoint:
         dialog = Dialog(call_id, f"{from_};tag={id}", to, 1, target)
         message = self.make("INVITE", target, dialog.local, to, call_id, 1, flow, route, headers, body, content_type)
         session = Session(self, id, dialog, flow, message, True)
+        for name, value in session.timer.ask(self._session_seconds):
+            message.add(name, value)
         session.credentials = credentials
+        session.keep_body(body, content_type)
         session.sent = OutgoingInvite(session, message, flow, credentials)
         self.sessions[id] = session
         self._dialogs[f"{call_id} {id}"] = session
@@ -229,7 +240,7 @@ class Endpoint:
             if session is None or (session.dialog.remote_tag and session.dialog.remote_tag != message.from_tag):
                 self.refuse(transaction, message, 481, now)
             else:
-                session.receive(transaction, message, now)
+                self._within(session, transaction, message, now)
         elif method in _WITHIN_DIALOG_ONLY:
             self.refuse(transaction, message, 481, now)
         elif method == "INVITE":
@@ -280,6 +291,7 @@ class Endpoint:
             lines.append(("Contact", self.contact_for(flow)))
         if method == "INVITE":
             lines.append(("Allow", self.allow))
+            lines.append(("Supported", self._supported))
         if self.user_agent:
             lines.append(("User-Agent", self.user_agent))
         lines.extend(headers)
@@ -296,11 +308,15 @@ class Endpoint:
         proved = answer(values, credentials, message.method or "", message.uri, self.tokens.take())
         if proved is None:
             return None
-        again = message.copy()
+        again = self.again(message)
         again.set(proof, proved)
+        return again
+
+    def again(self, message: Message) -> Message:
+        """A request once more: the next number, a branch of its own."""
+        again = message.copy()
         via = again.pop("via") or ""
-        branch = f"{COOKIE}{self.tokens.take()}"
-        again.prepend("Via", via.replace(message.branch, branch))
+        again.prepend("Via", via.replace(message.branch, f"{COOKIE}{self.tokens.take()}"))
         again.set("cseq", f"{message.cseq + 1} {message.method}")
         return Message.parse(again.serialize())
 
@@ -346,6 +362,10 @@ class Endpoint:
         if len(self.sessions) >= self._sessions_max:
             self.refuse(transaction, message, 503, now, (("Retry-After", "5"),))
             return
+        smallest = too_small(message)
+        if smallest:
+            self.refuse(transaction, message, 422, now, (("Min-SE", str(smallest)),))
+            return
         try:
             if not Address.parse(message.get_all("contact")[0]).uri.is_sip:
                 raise ValueError("Contact is no sip URI")
@@ -373,6 +393,12 @@ class Endpoint:
         session = self._invites.get(_merge_key(message)) or self._dialogs.get(f"{message.call_id} {message.to_tag}")
         if session is not None:
             session.cancelled(message, now)
+
+    def _within(self, session: Session, transaction: ServerTransaction, message: Message, now: float) -> None:
+        try:
+            within.receive(session, transaction, message, now)
+        except MessageError as error:
+            self.refuse(transaction, message, error.status, now, reason=error.reason)
 
     def _unsupported(self, message: Message) -> str:
         return ", ".join(tag for tag in message.get_all("require") if tag.lower() not in self._extensions)

@@ -68,6 +68,13 @@ class ReinviteAnswered(NamedTuple):
     message: Message | None
 
 
+class ReliablyAcknowledged(NamedTuple):
+    """PRACK came for a provisional response that we sent reliably (RFC 3262); 200 is sent. A body answers an offer in it."""
+
+    session: "Session"
+    message: Message
+
+
 class Cancelled(NamedTuple):
     """The caller gave up before we answered; 487 is sent already. The session is over."""
 
@@ -130,6 +137,7 @@ Event = (
     | Acknowledged
     | ReinviteReceived
     | ReinviteAnswered
+    | ReliablyAcknowledged
     | Cancelled
     | Ended
     | InfoReceived

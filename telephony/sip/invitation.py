@@ -8,6 +8,7 @@ Rules:
 - 401 and 407 are answered where there are credentials, twice at most (a second time if the nonce was stale).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from telephony.sip.build import make_cancel
@@ -17,12 +18,15 @@ from telephony.sip.flow import Flow, Send
 from telephony.sip.message import Headers, Message, make_response
 from telephony.sip.request import ClientRequest
 from telephony.sip.server_transaction import ServerTransaction
+from telephony.sip.session_timer import minimum
 from telephony.sip.timers import T1, T2, T64, Timer, cancel
 
 if TYPE_CHECKING:
     from telephony.sip.digest import Credentials
     from telephony.sip.session import Session
 
+WAITING_MAX = 8
+"""Responses that wait for a PRACK."""
 FORKS_MAX = 8
 """2xx of different branches of a fork that are looked at; more are ignored."""
 _EARLY_SECONDS = 1e-6
@@ -44,6 +48,7 @@ class OutgoingInvite:
         "done",
         "flow",
         "message",
+        "silent",
     )
 
     def __init__(self, session: "Session", message: Message, flow: Flow, credentials: "Credentials | None") -> None:
@@ -58,6 +63,8 @@ class OutgoingInvite:
         self._transaction: ClientTransaction | None = None
         self.message = message
         self.flow = flow
+        self.silent = False
+        """Our own matter: the owner hears nothing of its outcome."""
         self.done = False
         """It has its final response (or never gets one)."""
 
@@ -101,6 +108,15 @@ class OutgoingInvite:
         elif status < 300:
             self._success(message, now)
         elif not self.done:
+            wanted = minimum(message) if status == 422 else 0
+            if wanted and not self._cancelling and self._attempts < 2:
+                self._attempts += 1
+                self.message = session.endpoint.again(self.message)
+                self.message.set("session-expires", str(wanted))
+                self.message.set("min-se", str(wanted))
+                session.dialog.local_cseq = self.message.cseq
+                self.send(now)
+                return
             if status in (401, 407) and self._credentials is not None and not self._cancelling and self._attempts < 2:
                 again = session.endpoint.with_credentials(self.message, message, self._credentials, self._attempts)
                 if again is not None:
@@ -157,7 +173,19 @@ class OutgoingInvite:
 class IncomingInvite:
     """An INVITE that we were sent."""
 
-    __slots__ = ("_expires", "_interval", "_session", "_success", "_timer", "_transaction", "message")
+    __slots__ = (
+        "_expires",
+        "_interval",
+        "_reliable",
+        "_reliable_timer",
+        "_rseq",
+        "_session",
+        "_success",
+        "_timer",
+        "_transaction",
+        "_waiting",
+        "message",
+    )
 
     def __init__(self, session: "Session", message: Message, transaction: ServerTransaction) -> None:
         self._session = session
@@ -166,6 +194,13 @@ class IncomingInvite:
         self._timer: Timer | None = None
         self._interval = T1
         self._expires = 0.0
+        self._rseq = 0
+        """RSeq of the last reliable response; 0: none was sent."""
+        self._reliable = b""
+        """Reliable response that waits for its PRACK."""
+        self._reliable_timer: Timer | None = None
+        self._waiting: list[Callable[[float], None]] = []
+        """Responses that wait for that PRACK, in order."""
         self.message = message
 
     @property
@@ -175,11 +210,36 @@ class IncomingInvite:
 
     @property
     def unacknowledged(self) -> bool:
-        """A 2xx was sent whose ACK has not come."""
-        return bool(self._success)
+        """A 2xx was sent whose ACK has not come, or is to be sent after a PRACK."""
+        return bool(self._success or self._waiting)
 
-    def respond(self, status: int, reason: str | None, body: bytes, content_type: str, headers: Headers, contact: str, now: float) -> None:
-        """Send a response; a 2xx is repeated until its ACK comes."""
+    def progress(
+        self, status: int, reason: str | None, body: bytes, content_type: str, headers: Headers, contact: str, reliable: bool, now: float
+    ) -> None:
+        """Send a provisional response, reliably where that is required or wanted."""
+        if status == 100 or not self._reliably(reliable):
+            self.respond(status, reason, body, content_type, headers, contact, now)
+        elif self._reliable:
+            if len(self._waiting) >= WAITING_MAX:
+                raise StateError("too many responses wait for a PRACK")
+            self._waiting.append(lambda later: self.progress(status, reason, body, content_type, headers, contact, True, later))
+        else:
+            self._rseq = self._rseq + 1 if self._rseq else 1 + int(self._session.endpoint.tokens.take()[:7], 16)
+            given = [("Require", "100rel"), ("RSeq", str(self._rseq)), *headers]
+            self._reliable = self.respond(status, reason, body, content_type, given, contact, now)
+            self._interval = T1
+            self._expires = now + T64
+            self._reliable_timer = self._session.endpoint.timers.start(now, T1, self._repeat_reliable)
+
+    def accept(self, body: bytes, content_type: str, headers: Headers, contact: str, now: float) -> None:
+        """Send 200, after the PRACK that is waited for (RFC 3262 section 3)."""
+        if self._reliable:
+            self._waiting.append(lambda later: self.accept(body, content_type, headers, contact, later))
+        else:
+            self.respond(200, None, body, content_type, headers, contact, now)
+
+    def respond(self, status: int, reason: str | None, body: bytes, content_type: str, headers: Headers, contact: str, now: float) -> bytes:
+        """Send a response; a 2xx is repeated until its ACK comes. What was sent."""
         endpoint = self._session.endpoint
         given = endpoint.response_headers(headers, body, content_type)
         if contact and status < 300:
@@ -190,10 +250,28 @@ class IncomingInvite:
         data = response.serialize()
         if not self._transaction.respond(status, data, now):
             raise StateError("the INVITE has its final response already")
+        if status >= 200:
+            self._forget_reliable()
         if 200 <= status < 300:
             self._success = data
+            self._interval = T1
             self._expires = now + T64
             self._timer = endpoint.timers.start(now, T1, self._repeat)
+        return data
+
+    def expects(self, number: int) -> bool:
+        """Whether a PRACK with this RSeq is waited for."""
+        return bool(self._reliable) and number == self._rseq
+
+    def reliably_acknowledged(self, now: float) -> None:
+        """The PRACK came: send what has waited for it."""
+        waiting, self._waiting = self._waiting, []
+        self._forget_reliable()
+        for position, send in enumerate(waiting):
+            if self._reliable:
+                self._waiting = waiting[position:]
+                return
+            send(now)
 
     def acknowledged(self) -> bool:
         """The ACK came: True for the first one."""
@@ -206,6 +284,28 @@ class IncomingInvite:
         """Do not repeat the 2xx any more."""
         self._success = b""
         cancel(self._timer)
+        self._forget_reliable()
+
+    def _forget_reliable(self) -> None:
+        self._reliable = b""
+        self._waiting = []
+        cancel(self._reliable_timer)
+
+    def _reliably(self, wanted: bool) -> bool:
+        """Whether the caller requires reliable responses, or supports the one that is wanted."""
+        if any("100rel" in value.lower() for value in self.message.get_lines("require")):
+            return True
+        return wanted and any("100rel" in value.lower() for value in self.message.get_lines("supported"))
+
+    def _repeat_reliable(self, now: float) -> None:
+        """RFC 3262 section 3: T1, doubled, for 64 T1; then the INVITE fails."""
+        if now >= self._expires - _EARLY_SECONDS:
+            self._session.unreliable(now)
+            return
+        endpoint = self._session.endpoint
+        endpoint.out.append(Send(self._reliable, self._transaction.flow))
+        self._interval *= 2
+        self._reliable_timer = endpoint.timers.start(now, min(self._interval, self._expires - now), self._repeat_reliable)
 
     def _repeat(self, now: float) -> None:
         if now >= self._expires - _EARLY_SECONDS:

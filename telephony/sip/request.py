@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from telephony.sip.client_transaction import ClientTransaction
 from telephony.sip.errors import StateError
-from telephony.sip.events import ByeAnswered, Ended, ReinviteAnswered, ResponseReceived
+from telephony.sip.events import ByeAnswered, ReinviteAnswered, ResponseReceived
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message, make_response
 from telephony.sip.server_transaction import ServerTransaction
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ClientRequest:
     """A request that we sent; its outcome is `ResponseReceived`."""
 
-    __slots__ = ("_attempts", "_endpoint", "context", "credentials", "flow", "id", "message", "method", "session")
+    __slots__ = ("_attempts", "_endpoint", "context", "credentials", "flow", "id", "message", "method", "session", "silent")
 
     def __init__(
         self, endpoint: "Endpoint", message: Message, flow: Flow, credentials: "Credentials | None", session: "Session | None"
@@ -33,6 +33,8 @@ class ClientRequest:
         self.credentials = credentials
         self.session = session
         """The session that it belongs to; None outside of any."""
+        self.silent = False
+        """Our own matter: the owner hears nothing of it."""
         self.context: Any = None
         """For the owner."""
 
@@ -44,7 +46,7 @@ class ClientRequest:
         """From the transaction layer."""
         status = message.status
         if status < 200:
-            if status > 100 and self.method != "CANCEL":
+            if status > 100 and self.method != "CANCEL" and not self.silent:
                 self._endpoint.events.append(ResponseReceived(self, status, message))
             return
         if status in (401, 407) and self.credentials is not None and self._attempts < 2:
@@ -74,12 +76,14 @@ class ClientRequest:
         if self.method == "UPDATE" and session is not None:
             if message is not None and status < 300:
                 session.dialog.refresh(message)
-            events.append(ReinviteAnswered(session, status, message))
-        else:
+                if session.state == "established":
+                    session.timer.answered(message, now)
+            if not self.silent:
+                events.append(ReinviteAnswered(session, status, message))
+        elif not self.silent:
             events.append(ResponseReceived(self, status, message))
         if session is not None and status in (408, 481) and session.state == "established":
-            session.bye(now=now)
-            events.append(Ended(session, message, "gone"))
+            session.gone(message, "gone", now)
 
 
 class ServerRequest:

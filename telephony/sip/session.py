@@ -15,39 +15,37 @@ States and what leads on:
 from typing import TYPE_CHECKING, Any
 
 from telephony.sip.dialog import Dialog
-from telephony.sip.errors import StateError
+from telephony.sip.errors import MessageError, StateError
 from telephony.sip.events import (
     Acknowledged,
     Answered,
     Cancelled,
     Ended,
-    InfoReceived,
     Progressed,
     ReinviteAnswered,
-    ReinviteReceived,
     Rejected,
-    SessionRequestReceived,
 )
 from telephony.sip.flow import Flow, Send
-from telephony.sip.invitation import IncomingInvite, OutgoingInvite
+from telephony.sip.invitation import FORKS_MAX, IncomingInvite, OutgoingInvite
 from telephony.sip.message import Headers, Message
 from telephony.sip.request import ClientRequest, ServerRequest
-from telephony.sip.server_transaction import ServerTransaction
+from telephony.sip.session_timer import SessionTimer
 
 if TYPE_CHECKING:
     from telephony.sip.digest import Credentials
     from telephony.sip.endpoint import Endpoint
 
 SDP = "application/sdp"
-RETRY_AFTER_SECONDS = 1
-"""Told to a peer whose re-INVITE crosses one that it has under way itself (RFC 3261 section 14.2: 0 to 10)."""
 
 
 class Session:
     """Made by `Endpoint.invite` or handed out by `InviteReceived`. Every action takes the time (`now`, seconds)."""
 
     __slots__ = (
+        "_answer",
+        "_body",
         "_bye_headers",
+        "_reliable",
         "context",
         "credentials",
         "dialog",
@@ -59,6 +57,7 @@ class Session:
         "outgoing",
         "sent",
         "state",
+        "timer",
         "update_received",
     )
 
@@ -82,6 +81,14 @@ class Session:
         """The peer's last INVITE."""
         self.update_received: ServerRequest | None = None
         """The peer's UPDATE that waits for `answer_reinvite`."""
+        self.timer = SessionTimer(self)
+        """Ends it when the peer has vanished (RFC 4028)."""
+        self._body = (b"", "")
+        """Our last offer or answer and its type: what a refresh by re-INVITE repeats."""
+        self._answer: Message | None = None
+        """The 2xx to our first INVITE."""
+        self._reliable: dict[str, int] = {}
+        """Tag of a peer to the RSeq of its last reliable response (RFC 3262)."""
         self._bye_headers: tuple[tuple[str, str], ...] = ()
         self.context: Any = None
         """For the owner: whatever it wants to find again in an event."""
@@ -109,16 +116,28 @@ class Session:
     # Actions of the callee
 
     def progress(
-        self, status: int = 180, body: bytes = b"", *, now: float, headers: Headers = (), content_type: str = SDP, reason: str | None = None
+        self,
+        status: int = 180,
+        body: bytes = b"",
+        *,
+        now: float,
+        headers: Headers = (),
+        content_type: str = SDP,
+        reason: str | None = None,
+        reliable: bool = False,
     ) -> None:
         """Send a provisional response (incoming, not answered yet).
+
+        It is sent reliably (RFC 3262) where the caller requires that, or supports it and ``reliable`` is wanted; then
+        `ReliablyAcknowledged` follows, and the next response waits for it.
 
         Raises:
             StateError: it is answered or over.
         """
         self._expect("calling", "ringing")
         assert self.incoming is not None
-        self.incoming.respond(status, reason, body, content_type, headers, self.endpoint.contact_for(self.flow), now)
+        self.keep_body(body, content_type)
+        self.incoming.progress(status, reason, body, content_type, headers, self.endpoint.contact_for(self.flow), reliable, now)
         if status > 100:
             self.state = "ringing"
 
@@ -130,7 +149,9 @@ class Session:
         """
         self._expect("calling", "ringing")
         assert self.incoming is not None
-        self.incoming.respond(200, None, body, content_type, headers, self.endpoint.contact_for(self.flow), now)
+        self.keep_body(body, content_type)
+        given = [*headers, *self.timer.answer(self.incoming.message, now)]
+        self.incoming.accept(body, content_type, given, self.endpoint.contact_for(self.flow), now)
         self.state = "established"
 
     def reject(self, status: int, reason: str | None = None, *, now: float, headers: Headers = ()) -> None:
@@ -199,11 +220,8 @@ class Session:
             StateError: another one is under way in either direction, or the session is not established.
         """
         self._expect("established")
-        if not self.idle:
-            raise StateError("an INVITE of this session is under way")
-        message = self.make_request("INVITE", body, content_type, headers)
-        self.sent = OutgoingInvite(self, message, self.next_flow(), self.credentials)
-        self.sent.send(now)
+        self.keep_body(body, content_type)
+        self._reinvite(body, content_type, [*headers, *self.timer.headers], False, now)
 
     def update(self, body: bytes, *, now: float, headers: Headers = (), content_type: str = SDP) -> None:
         """Change the session by UPDATE (RFC 3311), early or established. `ReinviteAnswered` follows.
@@ -243,6 +261,31 @@ class Session:
         self._expect("ringing", "established")
         return self._request(method, body, content_type, headers, now)
 
+    def keep_body(self, body: bytes, content_type: str) -> None:
+        """Remember our last offer or answer."""
+        if body:
+            self._body = (body, content_type)
+
+    def refresh(self, now: float) -> None:
+        """Tell the peer that we are there, and see whether it is (RFC 4028 section 9); the owner hears nothing of it.
+
+        Raises:
+            StateError: a re-INVITE is under way.
+        """
+        peer = self.invite if not self.outgoing else self._answer
+        if peer is not None and "UPDATE" in " ".join(peer.get_lines("allow")).upper():
+            self._request("UPDATE", b"", "", self.timer.headers, now, silent=True)
+        else:
+            self._reinvite(*self._body, self.timer.headers, True, now)
+
+    def _reinvite(self, body: bytes, content_type: str, headers: Headers, silent: bool, now: float) -> None:
+        if not self.idle:
+            raise StateError("an INVITE of this session is under way")
+        message = self.make_request("INVITE", body, content_type, headers)
+        self.sent = OutgoingInvite(self, message, self.next_flow(), self.credentials)
+        self.sent.silent = silent
+        self.sent.send(now)
+
     @property
     def idle(self) -> bool:
         """No INVITE is under way in either direction: a re-INVITE may be sent (RFC 3261 section 14.1)."""
@@ -254,13 +297,27 @@ class Session:
 
     def provisional(self, sent: OutgoingInvite, message: Message, now: float) -> None:
         """1xx other than 100."""
-        if message.body and self.state == "established":
+        if self.state not in ("calling", "ringing"):
             return
-        if self.state in ("calling", "ringing"):
-            if message.to_tag:
-                self.dialog.learn(message)
-                self.state = "ringing"
-            self.endpoint.events.append(Progressed(self, message.status, message))
+        if message.to_tag:
+            self.dialog.learn(message)
+            self.state = "ringing"
+            if any("100rel" in value for value in message.get_lines("require")) and not self._acknowledge_reliably(sent, message, now):
+                return
+        self.endpoint.events.append(Progressed(self, message.status, message))
+
+    def _acknowledge_reliably(self, sent: OutgoingInvite, message: Message, now: float) -> bool:
+        """Send PRACK (RFC 3262 section 4); False: the response is a repetition, or out of order."""
+        try:
+            number = message.number("rseq")
+        except MessageError:
+            return False
+        last = self._reliable.get(message.to_tag)
+        if number is None or (last is not None and number != last + 1) or len(self._reliable) > FORKS_MAX:
+            return False
+        self._reliable[message.to_tag] = number
+        self._request("PRACK", b"", "", (("RAck", f"{number} {message.cseq} INVITE"),), now, silent=True)
+        return True
 
     def success(self, sent: OutgoingInvite, message: Message, now: float) -> None:
         """The first 2xx."""
@@ -268,14 +325,17 @@ class Session:
         if first:
             self.dialog.learn(message)
             self.state = "established"
+            self._answer = message
         else:
             self.dialog.refresh(message)
         events = self.endpoint.events
         if not sent.late_offer or self.state in ("ending", "ended"):
             sent.acknowledge(b"", "", now)
+        if self.state == "established":
+            self.timer.answered(message, now)
         if first:
             events.append(Answered(self, message))
-        elif self.state == "established":
+        elif self.state == "established" and not sent.silent:
             events.append(ReinviteAnswered(self, message.status, message))
 
     def refuse_success(self, sent: OutgoingInvite, message: Message, now: float) -> tuple[bytes, Flow]:
@@ -297,35 +357,12 @@ class Session:
             self.over()
             self.endpoint.events.append(Rejected(self, status, message))
         elif self.state == "established":
-            self.endpoint.events.append(ReinviteAnswered(self, status, message))
+            if not sent.silent:
+                self.endpoint.events.append(ReinviteAnswered(self, status, message))
             if status in (408, 481):
-                self._gone(message, now)
+                self.gone(message, "gone", now)
 
     # From the peer
-
-    def receive(self, transaction: ServerTransaction, message: Message, now: float) -> None:
-        """A request within the dialog, other than ACK and CANCEL."""
-        endpoint = self.endpoint
-        dialog = self.dialog
-        method = message.method
-        if message.cseq < dialog.remote_cseq:
-            endpoint.refuse(transaction, message, 500, now, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
-            return
-        dialog.remote_cseq = message.cseq
-        self.flow = transaction.flow
-        if method == "BYE":
-            self._bye_received(transaction, message, now)
-        elif self.state not in ("ringing", "established"):
-            endpoint.refuse(transaction, message, 481, now)
-        elif method in ("INVITE", "UPDATE"):
-            self._change_received(transaction, message, now)
-        elif method == "INFO":
-            endpoint.refuse(transaction, message, 200, now)
-            endpoint.events.append(InfoReceived(self, message))
-        elif method == "OPTIONS":
-            endpoint.refuse(transaction, message, 200, now, (("Allow", endpoint.allow),))
-        else:
-            endpoint.events.append(SessionRequestReceived(self, ServerRequest(endpoint, transaction, message), message))
 
     def acknowledged(self, message: Message, flow: Flow, now: float) -> None:
         """ACK of a 2xx of ours."""
@@ -351,12 +388,31 @@ class Session:
         if self.state == "ending":
             self._request("BYE", b"", "", self._bye_headers, now)
         elif self.state == "established":
-            self.bye(now=now)
+            self.gone(None, "no-ack", now)
+
+    def unreliable(self, now: float) -> None:
+        """No PRACK came for a reliable response (RFC 3262 section 3)."""
+        if self.state == "ringing":
+            self.reject(504, now=now)
+            self.endpoint.events.append(Cancelled(self, self.invite))
+        elif self.incoming is not None and not self.incoming.answered:
+            self.incoming.respond(504, None, b"", "", (), "", now)
+            self.over()
             self.endpoint.events.append(Ended(self, None, "no-ack"))
+
+    def expired(self, now: float) -> None:
+        """The peer has not been heard of for the agreed time (RFC 4028 section 10)."""
+        self.gone(None, "expired", now)
+
+    def gone(self, message: Message | None, reason: str, now: float) -> None:
+        """The peer is not there any more: end an established session, and tell the owner."""
+        self.bye(now=now)
+        self.endpoint.events.append(Ended(self, message, reason))
 
     def over(self) -> None:
         """Forget the session."""
         self.state = "ended"
+        self.timer.stop()
         if self.incoming is not None:
             self.incoming.stop()
         self.endpoint.forget(self)
@@ -395,73 +451,28 @@ class Session:
             content_type,
         )
 
-    def _request(self, method: str, body: bytes, content_type: str, headers: Headers, now: float) -> ClientRequest:
+    def _request(self, method: str, body: bytes, content_type: str, headers: Headers, now: float, silent: bool = False) -> ClientRequest:
         message = self.make_request(method, body, content_type, headers)
         request = ClientRequest(self.endpoint, message, self.next_flow(), self.credentials, self)
+        request.silent = silent
         request.send(now)
         return request
-
-    def _bye_received(self, transaction: ServerTransaction, message: Message, now: float) -> None:
-        endpoint = self.endpoint
-        before = self.state
-        endpoint.refuse(transaction, message, 200, now)
-        incoming = self.incoming
-        if incoming is not None and not incoming.answered:
-            incoming.respond(487, None, b"", "", (), "", now)
-        self.over()
-        if before in ("calling", "ringing") and not self.outgoing:
-            endpoint.events.append(Cancelled(self, message))
-        elif before in ("calling", "ringing"):
-            endpoint.events.append(Rejected(self, 487, message))
-        elif before == "established":
-            endpoint.events.append(Ended(self, message, "bye"))
-
-    def _change_received(self, transaction: ServerTransaction, message: Message, now: float) -> None:
-        endpoint = self.endpoint
-        incoming = self.incoming
-        waiting = (incoming is not None and not incoming.answered and self.state == "established") or self.update_received is not None
-        later = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
-        if message.method == "INVITE":
-            if self.state != "established" or waiting:
-                endpoint.refuse(transaction, message, 500, now, later)
-            elif self.sent is not None and not self.sent.done:
-                endpoint.refuse(transaction, message, 491, now)
-            else:
-                endpoint.transactions.trying(transaction, message, now)
-                self.dialog.refresh(message)
-                if incoming is not None:
-                    incoming.stop()
-                self.incoming = IncomingInvite(self, message, transaction)
-                endpoint.events.append(ReinviteReceived(self, message))
-            return
-        if message.body and waiting:
-            endpoint.refuse(transaction, message, 500, now, later)
-        elif message.body and self.state == "established" and self.sent is not None and not self.sent.done:
-            endpoint.refuse(transaction, message, 491, now)
-        else:
-            self.dialog.refresh(message)
-            if message.body:
-                self.update_received = ServerRequest(endpoint, transaction, message)
-                endpoint.events.append(ReinviteReceived(self, message))
-            else:
-                endpoint.refuse(transaction, message, 200, now, (("Contact", endpoint.contact_for(self.flow)),))
 
     def _answer_change(self, status: int, reason: str | None, body: bytes, content_type: str, headers: Headers, now: float) -> None:
         contact = self.endpoint.contact_for(self.flow)
         update = self.update_received
         if update is not None:
             self.update_received = None
-            given = [("Contact", contact), *headers] if status < 300 else headers
+            given = [("Contact", contact), *headers, *self.timer.answer(update.message, now)] if status < 300 else headers
             update.respond(status, reason, now=now, headers=given, body=body, content_type=content_type)
             return
         incoming = self.incoming
         if self.state != "established" or incoming is None or incoming.answered:
             raise StateError("there is no re-INVITE to answer")
+        if status < 300:
+            self.keep_body(body, content_type)
+            headers = [*headers, *self.timer.answer(incoming.message, now)]
         incoming.respond(status, reason, body, content_type, headers, contact, now)
-
-    def _gone(self, message: Message | None, now: float) -> None:
-        self.bye(now=now)
-        self.endpoint.events.append(Ended(self, message, "gone"))
 
     def _expect(self, *states: str) -> None:
         if self.state not in states:
