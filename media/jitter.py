@@ -5,8 +5,9 @@ Rules:
 - A packet is put where its timestamp says, so order, duplicates and packets of 10 to 60 ms need no thought; what its slot held before is
   known to be old by its stamp.
 - Playing starts 10 to 30 ms after the first packet (RFC 3550 asks for none; this is what a tick every 20 ms needs at least).
-- A packet that came too late makes the buffer one frame deeper, up to `DEPTH_FRAMES_MAX`; a window of `WINDOW_FRAMES` in which every
-  packet was earlier than `SPARE_SECONDS` makes it shallower, at most `DROP_FRAMES_MAX`. That also follows a peer's clock that drifts.
+- A packet that came too late makes the buffer so much deeper that it would have been in time, at most `GROWTH_FRAMES_MAX`; a window of
+  `WINDOW_FRAMES` in which every packet was earlier than `SPARE_SECONDS` makes it shallower, at most `DROP_FRAMES_MAX`. That also follows
+  a peer's clock that drifts.
 - A stream that jumps, or pauses for `PAUSE_FRAMES`, starts anew.
 """
 
@@ -18,7 +19,7 @@ from numpy import count_nonzero as how_many
 from media.arrays import F64, I64, U8, Bool, Index
 from media.legs import FRAME_SAMPLES, FRAME_SECONDS, HALF_SAMPLES, RING_FRAMES, Legs
 
-DEPTH_FRAMES_MAX = 10
+GROWTH_FRAMES_MAX = 8
 WINDOW_FRAMES = 100
 SPARE_SECONDS = 0.032
 PAUSE_FRAMES = 50
@@ -73,14 +74,16 @@ class Playout:
             row = leg[wild]
             legs.play[row] = frame[wild] - 1
             ahead[wild] = 1
-        legs.margin[leg] = np.minimum(legs.margin.take(leg), ahead * FRAME_SECONDS + wait)
+        margin = ahead * FRAME_SECONDS + wait
+        legs.margin[leg] = np.minimum(legs.margin.take(leg), margin)
         if how_many(ahead < 0) == 0:
             return None
         late = (position + length - 1) // FRAME_SAMPLES < legs.play[leg]
         row = leg[late]
         legs.late[row] += 1
-        depth = legs.hold[row] + (legs.missing[row] == 0)
-        legs.hold[row] = np.where(-ahead[late] < DEPTH_FRAMES_MAX, np.minimum(depth, 2), legs.hold[row])
+        deeper = np.ceil(-margin[late] / FRAME_SECONDS)
+        deeper[deeper > GROWTH_FRAMES_MAX] = 0
+        legs.hold[row] = np.maximum(legs.hold[row], deeper.astype(np.int16))
         return np.asarray(~late)
 
     def due(self, leg: Index) -> tuple[I64, Bool]:

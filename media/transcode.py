@@ -21,6 +21,8 @@ from media.send import Sender
 
 CONCEALED_MAX = 64
 """Gaps filled in one block; where more are lost at once, filling them would cost the tick, and they are silent."""
+CONCEALED_FRAMES = 4
+"""A longer gap is silent (G.711 appendix I: after 60 ms)."""
 _HISTORY_FRAMES = 3
 
 
@@ -184,10 +186,12 @@ class Transcoder:
         if how_many(frames.whole) == len(leg) and not how_many(healing):
             return
         missing = legs.missing.take(leg)
-        gone = ~frames.whole & legs.playing[leg] & (missing > 0) & ~legs.quiet[leg]
+        gone = ~frames.whole & legs.playing[leg] & (missing > 0) & (missing <= CONCEALED_FRAMES) & ~legs.quiet[leg]
         silent = ~frames.whole & ~gone
         if how_many(silent):
             samples[silent] = 0
+            legs.healing[leg[silent]] = False
+            healing = healing & ~silent
         row = np.flatnonzero(gone | healing)
         if not len(row):
             return

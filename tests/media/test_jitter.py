@@ -1,6 +1,7 @@
 """The jitter ring: order, loss, odd packets, wild jumps; one leg at a time and many at once."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,3 +130,35 @@ def test_nothing_raises_whatever_the_numbers(packets: list[tuple[int, int, float
     for position, size, wait in packets:
         side.put(position, bytes(max(size, 1))[:size] or b"", wait)
         side.take()
+
+
+@pytest.mark.parametrize("jitter_ticks", [0, 1, 2, 4, 8, 12])
+def test_the_buffer_grows_until_jitter_does_no_harm(jitter_ticks: int) -> None:
+    """Arrivals of 5 ms steps; after the first seconds nothing is late any more."""
+    side, rng = Side(), np.random.default_rng(1)
+    arrivals = sorted((4 * frame + int(rng.integers(0, jitter_ticks + 1)), frame) for frame in range(1000))
+    late = []
+    for tick in range(4000):
+        while arrivals and arrivals[0][0] == tick:
+            _, frame = arrivals.pop(0)
+            side.put(160 * frame, bytes([frame % 256]) * 160, wait=(-tick % 4) * 0.005)
+        if tick % 4 == 0:
+            side.take()
+        late.append(int(side.legs.late[1]))
+    assert late[-1] == late[800] and late[-1] <= 3
+
+
+@pytest.mark.parametrize("drift", [-200e-6, 200e-6])
+def test_a_clock_that_drifts_is_followed(drift: float) -> None:
+    """The peer's clock is 200 ppm off for ten minutes: 120 ms, six frames."""
+    side, tick, missed = Side(), 0, 0
+    for frame in range(30_000):
+        at = frame * 4 * (1 + drift)
+        while tick < at:
+            if tick % 4 == 0 and side.take() is None:
+                missed += 1
+            tick += 1
+        side.put(160 * frame, bytes([frame % 256]) * 160, wait=(-tick % 4) * 0.005)
+    depth = POSITION_FIRST // 160 + 29_999 - int(side.legs.play[1])
+    assert -1 <= depth <= 4
+    assert missed <= 12 and side.legs.late[1] <= 12
