@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import platform
+import socket
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ PARTS = {
     "registrar": "signalling.registrar",
     "relay": "media.relay",
     "transcode": "media.transcode",
+    "opus": "media.opus",
     "rooms": "media.rooms",
     "curve": "curve.curve",
     "whole": "whole.whole",
@@ -57,6 +59,12 @@ def main(arguments: list[str]) -> int:
         checkouts.append(Checkout("beside", address.BESIDE, chosen.beside.resolve()))
     options = Options(1 if chosen.quick else max(1, chosen.rounds), chosen.quick, tuple(checkouts))
     say(machine())
+    alone = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        alone.bind("\0hotswitch-bench")
+    except OSError:
+        say("another benchmark is running on this machine")
+        return 1
     figures: list[Figure] = []
     complete = True
     for name in chosen.part or list(PARTS):

@@ -20,7 +20,7 @@ from loadtest.bench.rtpengine import Rtpengine
 from loadtest.bench.turns import say, say_round, take
 
 UNIT = "us/packet"
-RELAY_CALLS, TRANSCODE_CALLS = 200, 100
+RELAY_CALLS, TRANSCODE_CALLS, OPUS_CALLS = 200, 100, 15
 ROOMS, ROOM_SIZE = 20, 10
 MIDDLE_ROOM, LARGE_ROOM, TALKERS = 200, 1000, 5
 
@@ -37,9 +37,9 @@ Maker = Callable[[], tuple[Processor, list[Stream]]]
 """Starts a contender and sets it up; the streams that load it."""
 
 
-def run_case(case: str, contenders: Sequence[tuple[str, str, Maker]], seconds: float, rounds: int) -> list[Figure]:
-    """``contenders``: name, role, maker."""
-    load = Load()
+def run_case(case: str, contenders: Sequence[tuple[str, str, Maker]], seconds: float, rounds: int, other: str = "pcma") -> list[Figure]:
+    """``contenders``: name, role, maker; ``other``: the codec beside PCMU."""
+    load = Load(other)
     absent: set[str] = set()
 
     def turn(contender: tuple[str, str, Maker]) -> Round:
@@ -131,6 +131,12 @@ def transcode(options: Options) -> list[Figure]:
         case = f"PCMU-PCMA, {TRANSCODE_CALLS} calls, {'one port' if one else 'port per leg'}"
         figures += run_case(case, _calls(options, TRANSCODE_CALLS, "pcma", one), options.seconds(6), options.rounds)
     return figures
+
+
+def opus(options: Options) -> list[Figure]:
+    """PCMU to Opus (48 kHz, mono) and back, each contender with its own encoder settings: half of the packets are encoded, half decoded."""
+    contenders = _calls(options, OPUS_CALLS, "opus", one=False)
+    return run_case(f"PCMU-Opus, {OPUS_CALLS} calls, port per leg", contenders, options.seconds(6), options.rounds, "opus")
 
 
 def rooms(options: Options) -> list[Figure]:

@@ -20,8 +20,12 @@ LOSS_SHARE_MAX = 0.001
 LATE_SHARE_MAX = 0.02
 """Of the generator's own milliseconds, that it was more than 5 ms behind: it was no fair load."""
 NOTHING, SPEECH, OTHER_SPEECH, SILENCE = 0, 1, 2, 3
-TYPES = {"pcmu": 0, "pcma": 8}
-"""Payload type of a codec (RFC 3551)."""
+TYPES = {"pcmu": 0, "pcma": 8, "opus": 96}
+"""Payload type of a codec (RFC 3551; Opus: ours)."""
+MAPS = {"pcmu": "PCMU/8000", "pcma": "PCMA/8000", "opus": "opus/48000/2"}
+"""Its rtpmap."""
+STEPS = {"pcmu": 160, "pcma": 160, "opus": 960}
+"""20 ms of its RTP clock."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class Stream:
     to: int
     sends: int = SPEECH
     codec: str = "pcmu"
+    type: int = -1
+    """Payload type; -1: that of `TYPES`."""
 
     def line(self) -> str:
-        sends = OTHER_SPEECH if self.sends == SPEECH and self.codec == "pcma" else self.sends
-        return f"{self.port} {self.host} {self.to} {sends} {TYPES[self.codec]} 160\n"
+        sends = OTHER_SPEECH if self.sends == SPEECH and self.codec != "pcmu" else self.sends
+        return f"{self.port} {self.host} {self.to} {sends} {TYPES[self.codec] if self.type < 0 else self.type} {STEPS[self.codec]}\n"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -82,9 +88,9 @@ def faults(seen: Seen, hearing: int) -> tuple[str, ...]:
 
 
 class Load:
-    """The compiled generator with its payloads; `close` removes them."""
+    """The compiled generator with its payloads: PCMU and one ``other`` codec; `close` removes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, other: str = "pcma") -> None:
         packages.need("gcc")
         self._folder = tempfile.TemporaryDirectory(prefix="hotswitch-rtpload-")
         self._path = Path(self._folder.name)
@@ -93,7 +99,7 @@ class Load:
         if built.returncode:
             raise NotRunnableError(f"rtpload does not compile:\n{built.stderr}")
         speech.write(self._path / "pcmu", "pcmu")
-        speech.write(self._path / "pcma", "pcma")
+        speech.write(self._path / "other", other)
 
     def run(self, streams: list[Stream], roots: list[int], hearing: int, seconds: float, warm: float = 2.0) -> Round:
         """Load a contender (process trees ``roots``) and say what it cost it per packet that came back."""
@@ -101,7 +107,7 @@ class Load:
         listing.write_text("".join(stream.line() for stream in streams))
         command = [
             str(self._path / "rtpload"), "-a", address.GENERATOR, "-f", str(listing),
-            "-p", str(self._path / "pcmu"), "-q", str(self._path / "pcma"), "-t", str(seconds), "-w", str(warm),
+            "-p", str(self._path / "pcmu"), "-q", str(self._path / "other"), "-t", str(seconds), "-w", str(warm),
         ]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as child:
             assert child.stdout is not None
@@ -140,12 +146,13 @@ def ports(count: int, one: bool, first: int = 4000) -> list[int]:
     return [first] * count if one else [first + 2 * number for number in range(count)]
 
 
-def sdp(port: int, codec: str) -> str:
-    """A session of one PCMU or PCMA stream at `address.GENERATOR`."""
-    name = {"pcmu": "PCMU", "pcma": "PCMA"}[codec]
+def sdp(port: int, codec: str, number: int = -1) -> str:
+    """A session of one stream at `address.GENERATOR`; ``number``: its payload type, -1: that of `TYPES`."""
+    if number < 0:
+        number = TYPES[codec]
     return (
         f"v=0\r\no=- 1 1 IN IP4 {address.GENERATOR}\r\ns=-\r\nc=IN IP4 {address.GENERATOR}\r\nt=0 0\r\n"
-        f"m=audio {port} RTP/AVP {TYPES[codec]}\r\na=rtpmap:{TYPES[codec]} {name}/8000\r\na=sendrecv\r\na=ptime:20\r\n"
+        f"m=audio {port} RTP/AVP {number}\r\na=rtpmap:{number} {MAPS[codec]}\r\na=sendrecv\r\na=ptime:20\r\n"
     )
 
 
@@ -159,3 +166,12 @@ def media_port(session: bytes) -> int:
         if line.startswith(b"m=audio "):
             return int(line.split()[1])
     raise ValueError("no m=audio line")
+
+
+def payload_type(session: bytes, codec: str) -> int:
+    """Payload type that a session gives a codec; that of `TYPES` where it says nothing."""
+    for line in session.decode(errors="replace").splitlines():
+        number, _, name = line.removeprefix("a=rtpmap:").partition(" ")
+        if line.startswith("a=rtpmap:") and name.lower() == MAPS[codec].lower() and number.isdigit():
+            return int(number)
+    return TYPES[codec]

@@ -5,13 +5,13 @@ import socket
 
 from loadtest.bench import address, bencode, packages
 from loadtest.bench.process import NotRunnableError, Process
-from loadtest.bench.rtp import Stream, media_port, sdp
+from loadtest.bench.rtp import Stream, media_port, payload_type, sdp
 
 CONTROL_PORT = 2223
 PORT_FIRST, PORT_LAST = 22000, 64000
 THREADS = 2
 ATTEMPTS = 5
-TRANSCODE = {"pcma": "PCMA"}
+TRANSCODE = {"pcma": "PCMA", "opus": "opus/48000/2"}
 
 
 class Rtpengine:
@@ -80,10 +80,12 @@ class Rtpengine:
             if codec != "pcmu":
                 offer["codec"] = {"mask": ["all"], "transcode": [TRANSCODE[codec]]}
             towards = self.ask(offer)["sdp"]
-            back = self.ask({"command": "answer", "sdp": sdp(second, codec), "to-tag": f"b{number}", **identity})["sdp"]
-            assert isinstance(towards, bytes) and isinstance(back, bytes)
+            assert isinstance(towards, bytes)
+            kind = payload_type(towards, codec)
+            back = self.ask({"command": "answer", "sdp": sdp(second, codec, kind), "to-tag": f"b{number}", **identity})["sdp"]
+            assert isinstance(back, bytes)
             streams.append(Stream(first, address.RTPENGINE, media_port(back)))
-            streams.append(Stream(second, address.RTPENGINE, media_port(towards), codec=codec))
+            streams.append(Stream(second, address.RTPENGINE, media_port(towards), codec=codec, type=kind))
         return streams
 
     def roots(self) -> list[int]:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from loadtest.bench import media
-from loadtest.bench.rtp import NOTHING, SILENCE, SPEECH, Seen, Stream, faults, media_port, ports, sdp
+from loadtest.bench.rtp import NOTHING, SILENCE, SPEECH, Seen, Stream, faults, media_port, payload_type, ports, sdp
 
 LINE = (
     '{"streams": 4, "sockets": 2, "seconds": 2.0, "sent": 400, "unsent": 0, "received": 400, "sources": 4, "gaps": 0, "expected": 400, '
@@ -61,3 +61,10 @@ def test_members_of_rooms() -> None:
         [(4000, SPEECH), (4002, SILENCE), (4004, SILENCE)],
         [(4006, SPEECH), (4008, SILENCE), (4010, SILENCE)],
     ]
+
+
+def test_payload_types_of_a_session() -> None:
+    session = sdp(4000, "opus", 107).encode()
+    assert payload_type(session, "opus") == 107
+    assert payload_type(session, "pcma") == 8
+    assert Stream(4000, "127.0.0.1", 5004, codec="opus", type=107).line() == "4000 127.0.0.1 5004 2 107 960\n"
