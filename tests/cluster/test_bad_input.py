@@ -230,7 +230,7 @@ def test_api_without_and_with_a_wrong_token(cluster: Running) -> None:
 def test_toml_with_a_wrong_key(cluster: Running, tmp_path: Path) -> None:
     before = cluster.machines()
     for name, text in {
-        "key": '[users.1009]\npassword = "x"\ncolour = "red"\n',
+        "key": '[[users]]\nname = "1009"\npassword = "x"\ncolour = "red"\n',
         "type": '[[routes]]\npattern = 5\naction = "echo"\n',
         "syntax": "[[users\n",
         "action": '[[routes]]\npattern = "5000"\naction = "dance"\n',

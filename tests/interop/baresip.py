@@ -19,6 +19,7 @@ from tests.interop.waiting import free_port, wait_for
 MODULES = Path("/usr/lib/baresip/modules")
 START_SECONDS_MAX = 10.0
 EVENT_SECONDS_MAX = 10.0
+END_SECONDS_MAX = 5.0
 
 CONFIGURATION = """\
 module_path {modules}
@@ -227,13 +228,12 @@ class Baresip:
         return bool(data)
 
     def _end(self) -> None:
-        if self._control is not None:
-            with contextlib.suppress(OSError):
-                self._command("quit")
-            self._control.close()
         if self._process is not None:
+            self._process.terminate()  # it unregisters first
             try:
-                self._process.wait(5)
+                self._process.wait(END_SECONDS_MAX)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._control is not None:
+            self._control.close()
