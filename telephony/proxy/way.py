@@ -136,7 +136,7 @@ class Way:
             RefusedError: 482.
         """
         mark = _loop_mark(message)
-        for value in message.get_all("via")[1:]:
+        for value in message.get_all("via"):
             sent_by = value.partition(" ")[2].partition(";")[0].strip()
             if sent_by in self.sent_by and (parameter(value, "branch") or "").endswith(mark):
                 raise RefusedError(482)

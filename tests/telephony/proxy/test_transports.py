@@ -1,0 +1,154 @@
+"""Users over TCP, and flows that another proxy holds (RFC 5626 section 5.3, RFC 5658)."""
+
+import random
+
+from telephony.effects import Send
+from telephony.proxy.core import Proxy
+from telephony.sip.flow import Flow
+from telephony.sip.message import Message, make_request, make_response
+from tests.telephony.proxy.setting import OTHER, OWN, ROUTERS, configuration
+
+TCP = Flow("tcp", "public-tcp", "192.0.2.1", 40000, 7)
+ROUTER = Flow("udp", "sip-udp", *ROUTERS[0])
+
+
+def proxy(**options: object) -> Proxy:
+    made = Proxy(random.Random(3).randbytes)
+    made.configure(configuration(**options), 0.0)  # type: ignore[arg-type]
+    return made
+
+
+def sent(core: Proxy) -> list[tuple[Message, Flow]]:
+    return [(Message.parse(effect.data), effect.flow) for effect in core.take() if isinstance(effect, Send)]
+
+
+def invite(uri: str, via: str, *headers: tuple[str, str]) -> Message:
+    given = [("Via", via), ("From", "<sip:guest@a>;tag=1"), ("To", "<sip:9196@b>"), ("Call-ID", "x"), ("CSeq", "1 INVITE"), *headers]
+    return make_request("INVITE", uri, given)
+
+
+def from_user(core: Proxy) -> tuple[Message, Flow]:
+    message = invite("sip:9196@192.0.2.100", "SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKa", ("Contact", "<sip:a@192.0.2.1;transport=tcp>"))
+    core.receive(message.serialize(), TCP, 0.0)
+    (trying, back), (forwarded, to) = sent(core)
+    assert (trying.status, back) == (100, TCP)
+    return forwarded, to
+
+
+def test_a_user_over_tcp_gets_two_record_routes() -> None:
+    core = proxy()
+    forwarded, to = from_user(core)
+    assert to == ROUTER
+    first, second = forwarded.get_all("record-route")
+    assert first.endswith("@192.0.2.100:5060;lr>")
+    assert second.endswith("@192.0.2.100:5060;transport=tcp;lr>")
+    core.receive(make_response(forwarded, 200, to_tag="t", headers=[("Contact", "<sip:192.0.2.20>")]).serialize(), ROUTER, 0.0)
+    ((answer, back),) = sent(core)
+    assert back == TCP
+    assert answer.get_all("record-route") == [first, second]
+    # both come back as Routes: from the user in reverse, from the router in order
+    routes = [("Route", second), ("Route", first)]
+    needed = [("From", "<sip:guest@a>;tag=1"), ("To", "<sip:9196@b>;tag=t"), ("Call-ID", "x"), ("CSeq", "2 BYE"), *routes]
+    core.receive(make_request("BYE", "sip:192.0.2.20", [("Via", "SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKb"), *needed]).serialize(), TCP, 0.0)
+    ((bye, to),) = sent(core)
+    assert to == ROUTER
+    assert bye.get("route") is None
+    needed = [
+        ("From", "<sip:9196@b>;tag=t"),
+        ("To", "<sip:guest@a>;tag=1"),
+        ("Call-ID", "x"),
+        ("CSeq", "2 BYE"),
+        ("Route", first),
+        ("Route", second),
+    ]
+    core.receive(
+        make_request("BYE", "sip:a@192.0.2.1", [("Via", "SIP/2.0/UDP 192.0.2.20;branch=z9hG4bKc"), *needed]).serialize(), ROUTER, 0.0
+    )
+    ((bye, to),) = sent(core)
+    assert to == TCP
+    assert (bye.get("via") or "").startswith("SIP/2.0/TCP 192.0.2.100:5060;branch=")
+
+
+def test_a_lost_connection_fails_the_request_at_once() -> None:
+    core = proxy()
+    path = core._way.path(TCP)
+    core.receive(invite("sip:a@192.0.2.1", "SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bKd", ("Route", path)).serialize(), ROUTER, 0.0)
+    assert [flow for _, flow in sent(core)] == [ROUTER, TCP]
+    core.closed(TCP, 0.0)
+    ((answer, back),) = sent(core)
+    assert (answer.status, back) == (503, ROUTER)
+    assert core.remaining() == 0
+
+
+def test_a_connection_that_another_proxy_holds_is_reached_through_it() -> None:
+    holder, other = proxy(own=OTHER), proxy()
+    path = holder._way.path(TCP)
+    other.receive(invite("sip:a@192.0.2.1", "SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bKe", ("Route", path)).serialize(), ROUTER, 0.0)
+    relayed, to = sent(other)[1]
+    assert to == Flow("udp", "sip-udp", *OTHER)
+    holder.receive(relayed.serialize(), Flow("udp", "sip-udp", *OWN), 0.0)
+    delivered, to = sent(holder)[1]
+    assert to == TCP
+    assert len(delivered.get_all("record-route")) == 2
+    # the proof is worth nothing for another request, and a stranger has none
+    for stolen in (relayed.serialize().replace(b"Call-ID: x", b"Call-ID: y"), relayed.serialize().replace(b";relay=", b";relax=")):
+        thief = proxy(own=OTHER)
+        thief.receive(stolen, Flow("udp", "public-udp", "192.0.2.66", 5060), 0.0)
+        assert [message.status for message, _ in sent(thief)] == [407]
+
+
+def test_a_stranger_cannot_use_a_users_token() -> None:
+    core = proxy()
+    message = invite("sip:a@192.0.2.1", "SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bKf", ("Route", core._way.path(TCP)))
+    core.receive(message.serialize(), Flow("udp", "public-udp", "192.0.2.66", 5060), 0.0)
+    assert [message.status for message, _ in sent(core)] == [407]
+
+
+def test_a_forged_token_is_no_token() -> None:
+    core = proxy()
+    forged = core._way.path(TCP).replace(".", ".0", 1)
+    core.receive(invite("sip:a@192.0.2.1", "SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bKg", ("Route", forged)).serialize(), ROUTER, 0.0)
+    assert TCP not in [flow for _, flow in sent(core)]
+
+
+def test_no_open_relay() -> None:
+    core = proxy()
+    stranger = Flow("udp", "public-udp", "192.0.2.66", 5060)
+    for number, (uri, route) in enumerate(
+        [("sip:x@198.51.100.1", ""), ("sip:x@192.0.2.100", "<sip:198.51.100.1;lr>"), ("sip:x@192.0.2.20", "<sip:198.51.100.1;lr>")]
+    ):
+        given = [("Route", route)] if route else []
+        message = invite(uri, f"SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bKh{number}", *given)
+        message.set("to", "<sip:x@y>;tag=t")
+        core.receive(message.serialize(), stranger, 0.0)
+        assert [(answer.status, flow) for answer, flow in sent(core)] == [(403, stranger)]
+    response = make_response(invite("sip:a@b", "SIP/2.0/UDP 192.0.2.100:5060;branch=z9hG4bKi"), 200, to_tag="t")
+    response.add("via", "SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bKj")
+    core.receive(response.serialize(), stranger, 0.0)
+    assert sent(core) == []
+
+
+def test_a_response_without_a_transaction_finds_its_router() -> None:
+    core = proxy()
+    response = make_response(invite("sip:a@b", "SIP/2.0/UDP 192.0.2.100:5060;branch=z9hG4bKi"), 200, to_tag="t")
+    response.add("via", "SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bKj")
+    core.receive(response.serialize(), Flow("udp", "public-udp", "192.0.2.1", 5060), 0.0)
+    ((answer, to),) = sent(core)
+    assert to == ROUTER
+    assert answer.get_all("via") == ["SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bKj"]
+
+
+def test_loops_and_hops() -> None:
+    core = proxy()
+    forwarded, _ = from_user(core)
+    core.receive(forwarded.serialize(), Flow("udp", "sip-udp", "192.0.2.66", 5060), 0.0)
+    ((answer, _),) = sent(core)
+    assert answer.status == 482
+    message = invite("sip:9196@192.0.2.100", "SIP/2.0/UDP 192.0.2.66;branch=z9hG4bKk", ("Max-Forwards", "0"))
+    core.receive(message.serialize(), TCP, 0.0)
+    ((answer, _),) = sent(core)
+    assert answer.status == 483
+    message = invite("sip:9196@192.0.2.100", "SIP/2.0/UDP 192.0.2.66;branch=z9hG4bKl", ("Proxy-Require", "telepathy"))
+    core.receive(message.serialize(), TCP, 0.0)
+    ((answer, _),) = sent(core)
+    assert (answer.status, answer.get("unsupported")) == (420, "telepathy")
