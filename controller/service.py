@@ -129,7 +129,7 @@ class Service:
 
     async def flushed(self) -> None:
         """Wait until everything so far is durable and was sent."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiters.append(waiter)
         self._soon()

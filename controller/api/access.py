@@ -8,6 +8,7 @@ Rules:
 from typing import Any, cast
 
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
@@ -15,6 +16,9 @@ from controller.api.problems import ProblemError
 from controller.founding import token_hash
 from controller.service import Service
 from controller.state import Access, Role
+
+ServiceDependency = NamedDependency[Service]
+"""The running controller, as handlers get it."""
 
 _RANK: dict[Role, int] = {"viewer": 0, "operator": 1, "admin": 2}
 TOKEN_CHARACTERS_MAX = 512

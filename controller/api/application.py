@@ -7,11 +7,12 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from controller.api.access import Authentication
 from controller.api.cluster import StatusController, UserController
+from controller.api.description import PagePlugin
 from controller.api.events import EventController
 from controller.api.machines import MachineController, PoolController
 from controller.api.metrics import MetricsController
@@ -44,7 +45,7 @@ def application(service: "Service") -> Litestar:
             version=project_version(),
             description="Instruct a cluster of telephony machines.",
             path="/docs",
-            render_plugins=[SwaggerRenderPlugin()],
+            render_plugins=[PagePlugin(), JsonRenderPlugin()],
             components=Components(security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"bearer": []}],
         ),

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
-from litestar import Request, Response
+from litestar import Response
 
-from controller.api.problems import ProblemError
+from controller.api.problems import AnyRequest, ProblemError
 from controller.service import Service
 from controller.state import Access, Answered, Record
 from controller.tables import Draft, Write, decode
@@ -45,7 +45,7 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def change(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     service: Service,
     edit: Callable[[Draft, str], Any],
     *,

@@ -4,14 +4,14 @@ import time
 from typing import Annotated, Any, cast
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.params import Parameter
+from litestar import Controller, Response, delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from controller import views
-from controller.api.access import requires
+from controller.api.access import ServiceDependency, requires
 from controller.api.change import change
 from controller.api.machines import DryRunParameter
-from controller.api.problems import ProblemError
+from controller.api.problems import AnyRequest, ProblemError
 from controller.desired import Desired, apply, current
 from controller.founding import install, new_password
 from controller.instructions import delete_user, put_user
@@ -21,7 +21,7 @@ from controller.state import Audit, Bundle, Counter, Machine, Operation, User
 from controller.tables import Draft, decode
 
 AUDIT_LINES_MAX = 1000
-Limit = Annotated[int, Parameter(ge=1, le=AUDIT_LINES_MAX)]
+Limit = Annotated[int, QueryParameter(ge=1, le=AUDIT_LINES_MAX)]
 
 
 class UserRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -61,16 +61,21 @@ class StatusController(Controller):
     tags = ("cluster",)
 
     @get("/status", guards=[requires("viewer")], summary="The cluster at a glance", sync_to_thread=False)
-    def status(self, service: Service) -> views.StatusView:
+    def status(self, service: ServiceDependency) -> views.StatusView:
         return status_view(service)
 
     @get("/cluster", guards=[requires("viewer")], summary="Desired state of the cluster, without passwords", sync_to_thread=False)
-    def cluster(self, service: Service) -> Desired:
+    def cluster(self, service: ServiceDependency) -> Desired:
         return current(Draft(service.core.tables))
 
     @put("/cluster", guards=[requires("admin")], summary="Bring the cluster in line with a document", status_code=200)
     async def put_cluster(
-        self, request: Request[Any, Any, Any], service: Service, data: Desired, force: bool = False, dry_run: DryRunParameter = False
+        self,
+        request: AnyRequest,
+        service: ServiceDependency,
+        data: JSONBody[Desired],
+        force: FromQuery[bool] = False,
+        dry_run: DryRunParameter = False,
     ) -> Response[Any]:
         def edit(draft: Draft, actor: str) -> Desired:
             return apply(draft, data, service.now(), actor=actor, force=force)
@@ -78,18 +83,20 @@ class StatusController(Controller):
         return await change(request, service, edit, dry_run=dry_run)
 
     @post("/cluster/plan", guards=[requires("viewer")], summary="What a document would change", status_code=200)
-    async def plan(self, request: Request[Any, Any, Any], service: Service, data: Desired, force: bool = False) -> Response[Any]:
+    async def plan(
+        self, request: AnyRequest, service: ServiceDependency, data: JSONBody[Desired], force: FromQuery[bool] = False
+    ) -> Response[Any]:
         return await change(
             request, service, lambda draft, actor: apply(draft, data, service.now(), actor=actor, force=force), dry_run=True
         )
 
     @get("/operations", guards=[requires("viewer")], summary="Replacements, latest first", sync_to_thread=False)
-    def operations(self, service: Service) -> list[views.OperationView]:
+    def operations(self, service: ServiceDependency) -> list[views.OperationView]:
         draft = Draft(service.core.tables)
         return [views.operation_view(draft, operation) for _, operation in sorted(draft.all(Operation).items(), reverse=True)]
 
     @get("/operations/{operation:str}", guards=[requires("viewer")], summary="One replacement", sync_to_thread=False)
-    def operation(self, service: Service, operation: str) -> views.OperationView:
+    def operation(self, service: ServiceDependency, operation: FromPath[str]) -> views.OperationView:
         draft = Draft(service.core.tables)
         found = draft.get(Operation, operation)
         if found is None:
@@ -97,12 +104,12 @@ class StatusController(Controller):
         return views.operation_view(draft, found)
 
     @get("/bundles", guards=[requires("viewer")], summary="Software of the platforms", sync_to_thread=False)
-    def bundles(self, service: Service) -> list[views.BundleView]:
+    def bundles(self, service: ServiceDependency) -> list[views.BundleView]:
         draft = Draft(service.core.tables)
         return [views.bundle_view(draft, bundle) for bundle in sorted(draft.all(Bundle).values(), key=lambda bundle: bundle.created_at)]
 
     @post("/bundles", guards=[requires("admin")], summary="Build the software of a platform from the installed packages", status_code=201)
-    async def build(self, request: Request[Any, Any, Any], service: Service, data: BuildRequest) -> Response[Any]:
+    async def build(self, request: AnyRequest, service: ServiceDependency, data: JSONBody[BuildRequest]) -> Response[Any]:
         try:
             built = service.library.build(data.platform)
         except KeyError:
@@ -117,12 +124,12 @@ class StatusController(Controller):
         )
 
     @get("/calls", guards=[requires("viewer")], summary="Calls that go on, and the latest that ended", sync_to_thread=False)
-    def calls(self, service: Service, ended: bool = False) -> list[CallView]:
+    def calls(self, service: ServiceDependency, ended: FromQuery[bool] = False) -> list[CallView]:
         calls = service.core.calls.ended() if ended else service.core.calls.active()
         return [CallView(id=call.id, router=call.router, state=call.state, since=call.since, detail=call.detail) for call in calls]
 
     @get("/audit", guards=[requires("admin")], summary="Who did what, latest first", sync_to_thread=False)
-    def audit(self, service: Service, limit: Limit = 100) -> list[Audit]:
+    def audit(self, service: ServiceDependency, limit: Limit = 100) -> list[Audit]:
         counter = service.core.tables.get(Counter, "audit")
         last = 0 if counter is None else counter.value
         found: list[Audit] = []
@@ -140,13 +147,18 @@ class UserController(Controller):
     tags = ("users",)
 
     @get(guards=[requires("viewer")], summary="All subscribers", sync_to_thread=False)
-    def all(self, service: Service) -> list[views.UserView]:
+    def all(self, service: ServiceDependency) -> list[views.UserView]:
         draft = Draft(service.core.tables)
         return [views.user_view(draft, user) for _, user in sorted(draft.all(User).items())]
 
     @put("/{name:str}", guards=[requires("operator")], summary="Add a subscriber, or give it another password", status_code=200)
     async def set(
-        self, request: Request[Any, Any, Any], service: Service, name: str, data: UserRequest, dry_run: DryRunParameter = False
+        self,
+        request: AnyRequest,
+        service: ServiceDependency,
+        name: FromPath[str],
+        data: JSONBody[UserRequest],
+        dry_run: DryRunParameter = False,
     ) -> Response[Any]:
         password = data.password or new_password()
 
@@ -157,7 +169,9 @@ class UserController(Controller):
         return await change(request, service, edit, dry_run=dry_run)
 
     @delete("/{name:str}", guards=[requires("operator")], summary="Remove a subscriber", status_code=200)
-    async def remove(self, request: Request[Any, Any, Any], service: Service, name: str, dry_run: DryRunParameter = False) -> Response[Any]:
+    async def remove(
+        self, request: AnyRequest, service: ServiceDependency, name: FromPath[str], dry_run: DryRunParameter = False
+    ) -> Response[Any]:
         def edit(draft: Draft, actor: str) -> dict[str, str]:
             delete_user(draft, name, service.now(), actor=actor)
             return {"removed": name}

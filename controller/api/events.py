@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, get
-from litestar.params import Parameter
+from litestar import Controller, get
+from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from controller.api.access import requires
+from controller.api.access import ServiceDependency, requires
+from controller.api.problems import AnyRequest
 from controller.service import Service
 from controller.state import Machine, Operation, Ownership, Status, Unit
 from controller.store import CompactedError, Event
@@ -36,9 +37,9 @@ class EventController(Controller):
     @get(guards=[requires("viewer")], summary="Stream of what happens", media_type="text/event-stream")
     async def stream(
         self,
-        request: Request[Any, Any, Any],
-        service: Service,
-        since: Annotated[int | None, Parameter(ge=0, description="Revision after which to begin; none: now.")] = None,
+        request: AnyRequest,
+        service: ServiceDependency,
+        since: Annotated[int | None, QueryParameter(ge=0, description="Revision after which to begin; none: now.")] = None,
     ) -> ServerSentEvent:
         last = request.headers.get("last-event-id", "")
         start = int(last) if last.isdecimal() else since

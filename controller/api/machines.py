@@ -3,20 +3,19 @@
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, post
-from litestar.params import Parameter
+from litestar import Controller, Response, delete, get, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from controller.api.access import requires
+from controller.api.access import ServiceDependency, requires
 from controller.api.change import change
-from controller.api.problems import ProblemError
+from controller.api.problems import AnyRequest, ProblemError
 from controller.instructions import DRAIN_SECONDS_MAX, add_machine, drain_machine, find_machine, remove_machine, replace, replace_pool
-from controller.service import Service
 from controller.state import Invitation, Machine, Pool
 from controller.tables import Draft
 from controller.views import MachineView, OperationView, PoolView, machine_view, operation_view, pool_view
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=DRAIN_SECONDS_MAX)]
-DryRunParameter = Annotated[bool, Parameter(query="dry_run", description="Answer what would change, and change nothing.")]
+DryRunParameter = Annotated[bool, QueryParameter(name="dry_run", description="Answer what would change, and change nothing.")]
 
 
 class ReplaceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -77,14 +76,14 @@ class MachineController(Controller):
     tags = ("machines",)
 
     @get(guards=[requires("viewer")], summary="All machines with their services", sync_to_thread=False)
-    def all(self, service: Service) -> list[MachineView]:
+    def all(self, service: ServiceDependency) -> list[MachineView]:
         draft = Draft(service.core.tables)
         return [
             machine_view(draft, machine) for machine in sorted(draft.all(Machine).values(), key=lambda machine: (machine.name, machine.id))
         ]
 
     @get("/invitations", guards=[requires("viewer")], summary="Join tokens that were given out and not used", sync_to_thread=False)
-    def invitations(self, service: Service) -> list[PendingView]:
+    def invitations(self, service: ServiceDependency) -> list[PendingView]:
         now = service.now()
         return [
             PendingView(id=each.id, name=each.name, pool=each.pool, expires_at=each.expires_at)
@@ -93,13 +92,13 @@ class MachineController(Controller):
         ]
 
     @get("/{machine:str}", guards=[requires("viewer")], summary="One machine, by id or name", sync_to_thread=False)
-    def one(self, service: Service, machine: str) -> MachineView:
+    def one(self, service: ServiceDependency, machine: FromPath[str]) -> MachineView:
         draft = Draft(service.core.tables)
         return machine_view(draft, find_machine(draft, machine))
 
     @post(guards=[requires("admin")], summary="Invite a machine: a join token for one use", status_code=201)
     async def invite(
-        self, request: Request[Any, Any, Any], service: Service, data: InviteRequest, dry_run: DryRunParameter = False
+        self, request: AnyRequest, service: ServiceDependency, data: JSONBody[InviteRequest], dry_run: DryRunParameter = False
     ) -> Response[Any]:
         if request.headers.get("idempotency-key"):
             raise ProblemError("invalid", "a join token is said once: an invitation takes no idempotency key")
@@ -128,7 +127,12 @@ class MachineController(Controller):
 
     @post("/{machine:str}/replace", guards=[requires("operator")], summary="Replace the machine's platform while it runs", status_code=202)
     async def replace(
-        self, request: Request[Any, Any, Any], service: Service, machine: str, data: ReplaceRequest, dry_run: DryRunParameter = False
+        self,
+        request: AnyRequest,
+        service: ServiceDependency,
+        machine: FromPath[str],
+        data: JSONBody[ReplaceRequest],
+        dry_run: DryRunParameter = False,
     ) -> Response[Any]:
         def edit(draft: Draft, actor: str) -> list[OperationView]:
             operations = replace(
@@ -152,7 +156,12 @@ class MachineController(Controller):
         status_code=202,
     )
     async def drain(
-        self, request: Request[Any, Any, Any], service: Service, machine: str, data: DrainRequest, dry_run: DryRunParameter = False
+        self,
+        request: AnyRequest,
+        service: ServiceDependency,
+        machine: FromPath[str],
+        data: JSONBody[DrainRequest],
+        dry_run: DryRunParameter = False,
     ) -> Response[Any]:
         def edit(draft: Draft, actor: str) -> MachineView:
             changed = drain_machine(draft, find_machine(draft, machine), service.now(), actor=actor, drain=data.drain, force=data.force)
@@ -164,7 +173,12 @@ class MachineController(Controller):
         "/{machine:str}", guards=[requires("admin")], summary="Take the machine out of the cluster; its keys are revoked", status_code=200
     )
     async def remove(
-        self, request: Request[Any, Any, Any], service: Service, machine: str, force: bool = False, dry_run: DryRunParameter = False
+        self,
+        request: AnyRequest,
+        service: ServiceDependency,
+        machine: FromPath[str],
+        force: FromQuery[bool] = False,
+        dry_run: DryRunParameter = False,
     ) -> Response[Any]:
         def edit(draft: Draft, actor: str) -> dict[str, str]:
             found = find_machine(draft, machine)
@@ -181,7 +195,7 @@ class PoolController(Controller):
     tags = ("machines",)
 
     @get(guards=[requires("viewer")], summary="All pools", sync_to_thread=False)
-    def all(self, service: Service) -> list[PoolView]:
+    def all(self, service: ServiceDependency) -> list[PoolView]:
         draft = Draft(service.core.tables)
         return [pool_view(draft, pool) for _, pool in sorted(draft.all(Pool).items())]
 
@@ -192,7 +206,12 @@ class PoolController(Controller):
         status_code=202,
     )
     async def replace(
-        self, request: Request[Any, Any, Any], service: Service, pool: str, data: ReplaceRequest, dry_run: DryRunParameter = False
+        self,
+        request: AnyRequest,
+        service: ServiceDependency,
+        pool: FromPath[str],
+        data: JSONBody[ReplaceRequest],
+        dry_run: DryRunParameter = False,
     ) -> Response[Any]:
         if data.bundle:
             raise ProblemError("invalid", "other software of the same platform is given to machines one by one")

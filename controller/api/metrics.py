@@ -7,13 +7,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from controller.api.access import requires
+from controller.api.access import ServiceDependency, requires
 from controller.api.cluster import status_view
-from controller.service import Service
 
 
 class _Figures(Collector):
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServiceDependency) -> None:
         self._service = service
 
     def collect(self) -> list[Metric]:
@@ -63,11 +62,11 @@ class MetricsController(Controller):
     tags = ("health",)
 
     @get("/metrics", guards=[requires("viewer")], summary="Figures for Prometheus", media_type="text/plain", sync_to_thread=False)
-    def metrics(self, service: Service) -> Response[Any]:
+    def metrics(self, service: ServiceDependency) -> Response[Any]:
         registry = CollectorRegistry()
         registry.register(_Figures(service))
         return Response(content=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @get("/healthz", exclude_from_auth=True, summary="The controller answers", sync_to_thread=False)
-    def health(self, service: Service) -> dict[str, str]:
+    def health(self, service: ServiceDependency) -> dict[str, str]:
         return {"status": "ok"}

@@ -53,6 +53,9 @@ _BY_STATUS = {
 }
 
 
+AnyRequest = Request[Any, Any, Any]
+
+
 class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A problem details object (RFC 9457 section 3)."""
 
@@ -76,7 +79,7 @@ class ProblemError(Exception):
         self.errors = errors or []
 
 
-def response(request: Request[Any, Any, Any], code: str, status: int, detail: str, errors: list[dict[str, str]]) -> Response[Any]:
+def response(request: AnyRequest, code: str, status: int, detail: str, errors: list[dict[str, str]]) -> Response[Any]:
     """The answer that carries a problem."""
     problem = Problem(
         type=TYPE_PREFIX + code,
@@ -90,7 +93,7 @@ def response(request: Request[Any, Any, Any], code: str, status: int, detail: st
     return Response(content=msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+def handle(request: AnyRequest, error: Exception) -> Response[Any]:
     """Any exception as a problem."""
     if isinstance(error, InstructionError):
         return response(request, error.code, STATUS.get(error.code, 409), str(error), [])
