@@ -279,6 +279,20 @@ def test_an_outbound_leg_is_proposed_and_accepted(engine: Bench) -> None:
     assert caller.received()[0].kind == 0
 
 
+@pytest.mark.parametrize(("pause_ticks", "gap"), [(1, 0), (3, 0), (7, 0), (40, 9)])
+def test_a_late_tick_makes_up_for_those_before(engine: Bench, pause_ticks: int, gap: int) -> None:
+    phone = engine.phone("a")
+    engine.connect("a", control.Play("music"))
+    engine.ticks(12)
+    engine.now += pause_ticks * 0.005
+    engine.ticks(12)
+    got = phone.received()
+    assert [packet.sequence for packet in got] == [(got[0].sequence + number) & 0xFFFF for number in range(len(got))]
+    frames = [((packet.timestamp - got[0].timestamp) & 0xFFFFFFFF) // 160 for packet in got]
+    assert frames[-1] - (len(got) - 1) == pytest.approx(gap, abs=1 if gap else 0)
+    assert frames[-1] == pytest.approx((24 + pause_ticks) / 4 - 1, abs=1)
+
+
 def test_silence_is_reported_once(engine: Bench) -> None:
     with bench(rtp_timeout_seconds=2.0) as short:
         short.phone("a")
