@@ -13,9 +13,9 @@ Rules:
 
 import os
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 import zmq
@@ -27,17 +27,18 @@ from agent.wire.envelope import Envelope
 from agent.wire.refusal import Refusal
 from agent.wire.token import BrokerAddress
 from controller import enrolment
-from controller.calculation.replacement import OPEN_PHASES
 from controller.calculation.step import calculate
-from controller.calls import Calls
 from controller.delivery import Deliveries
-from controller.dialogue import Dialogue, Frames, Heard, Said, Sealer, Speaker
+from controller.dialogue import Dialogue, Heard, Said, Sealer, Speaker
+from controller.effects import Effect, Publish, Request
+from controller.happenings import Happenings
+from controller.health import restless
 from controller.keys import ControllerKeys
 from controller.notification import take_report
 from controller.presence import Watchman
 from controller.publication import Publication
 from controller.release.library import Library
-from controller.state import Bundle, Cluster, Delivery, Machine, Operation, Status, Subject, Unit, Vitals
+from controller.state import Bundle, Cluster, Delivery, Machine, Subject, Unit, Vitals
 from controller.store import Store
 from controller.tables import Draft, Tables, Write
 
@@ -52,37 +53,12 @@ REPORT_SECONDS = 1.0
 """A machine is asked for a report again after this."""
 ROUNDS_MAX = 12
 """Calculations for one change; each moves a phase on by one step at most."""
-FLEETING_MAX = 1000
-
-
-class Publish(NamedTuple):
-    """Frames for the publication channel."""
-
-    frames: Frames
-
-
-class Request(NamedTuple):
-    """Frames for the request channel."""
-
-    frames: Frames
-
-
-Effect = Publish | Request
 
 
 class _Mint:
     def curve(self) -> tuple[str, str]:
         public, secret = zmq.curve_keypair()
         return public.decode(), secret.decode()
-
-
-class Fleeting(NamedTuple):
-    """Something that happened and is not kept: a call that moved on, an event of a service."""
-
-    number: int
-    at: float
-    kind: str
-    body: dict[str, Any]
 
 
 class Controller:
@@ -105,16 +81,14 @@ class Controller:
             StoreError: the store does not open with its master key.
         """
         self.tables = Tables.load(store)
-        self.calls = Calls()
+        self.happenings = Happenings()
         self.library = library
         self.machines_expected = machines_expected
         """Nothing is placed for the first time before so many machines have joined."""
         self.refusals: Counter[str] = Counter()
         """What was not even for a machine that we know, by reason."""
         self.broker: broker_wire.BrokerStatus | None = None
-        self.fleeting: deque[Fleeting] = deque(maxlen=FLEETING_MAX)
         self.started_at = now
-        self.fleeted = 0
         self._store = store
         self._mint = _Mint()
         self._effects: list[Effect] = []
@@ -204,7 +178,7 @@ class Controller:
                 self._part(old)
                 revoke.append(old.id)
             elif isinstance(old, Unit) and new is None and old.kind == "call_router":
-                self.calls.lost([old.id], now)
+                self.happenings.calls.lost([old.id], now)
         if allow or revoke:
             self._command(broker_wire.BrokerCommand(allow=allow, revoke=revoke))
 
@@ -297,18 +271,8 @@ class Controller:
     def _unit_events(self, machine: Machine, events: messages.UnitEvents, now: float) -> None:
         for id, body in events.events:
             unit = self.tables.get(Unit, id)
-            if unit is None or unit.machine != machine.id:
-                continue
-            try:
-                event = msgspec.msgpack.decode(body, type=dict[str, Any])
-            except msgspec.MsgspecError:
+            if unit is not None and unit.machine == machine.id and not self.happenings.take(id, body, now):
                 self.refusals["event"] += 1
-                continue
-            call = self.calls.take(id, event, now)
-            self.fleeted += 1
-            kind = "call" if call is not None else "notification"
-            content = msgspec.to_builtins(call) if call is not None else {"unit": id, **event}
-            self.fleeting.append(Fleeting(self.fleeted, now, kind, content))
 
     def _snapshot(self, dialogue: Dialogue, machine: Machine, request: messages.SnapshotRequest, now: float) -> None:
         subjects = self._subjects_of(machine.id)
@@ -443,21 +407,3 @@ class Controller:
 def new_cluster_id() -> str:
     """A name for a cluster that no other one has."""
     return f"cluster-{os.urandom(6).hex()}"
-
-
-def restless(tables: Tables) -> bool:
-    """Whether a replacement or a unit that leaves is under way."""
-    if any(operation.phase in OPEN_PHASES for operation in tables.all(Operation).values()):
-        return True
-    return any(unit.leaving for unit in tables.all(Unit).values())
-
-
-def all_healthy(tables: Tables) -> tuple[int, int]:
-    """Units that are healthy with their current configuration, of machines that reported in this term; and all units."""
-    ready = 0
-    for unit in tables.all(Unit).values():
-        status, subject, delivery = tables.get(Status, unit.id), tables.get(Subject, unit.id), tables.get(Delivery, unit.id)
-        reported = tables.get(Vitals, unit.machine) is not None
-        if reported and status is not None and status.state == "healthy" and subject is not None and delivery is not None:
-            ready += delivery.applied >= subject.generation
-    return ready, len(tables.all(Unit))

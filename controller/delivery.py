@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from agent.wire.bundle import CREDIT_CHUNKS_MAX, BundleWriter
 from agent.wire.messages import ChunkRequest
-from controller.dialogue import Frames, Speaker
+from controller.dialogue import Speaker
+from controller.effects import Frames
 from controller.state import Bundle
 from controller.tables import Tables
 

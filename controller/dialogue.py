@@ -20,10 +20,10 @@ from agent.wire.messages import Carried, Echo, Heads, ReportRequest, SnapshotEnd
 from agent.wire.opener import STATE_SECONDS, Opened, Opener, Recipient, seal_state
 from agent.wire.refusal import Refusal
 from agent.wire.session import Sessions, answer_session
+from controller.effects import Frames
 from controller.state import Machine, Subject
 
 Said = Carried | Echo | Heads | ReportRequest | SnapshotEnd
-Frames = tuple[bytes, ...]
 
 _state = msgspec.msgpack.Decoder(State)
 

@@ -20,8 +20,10 @@ import zmq
 from agent.wire.link import Link
 from agent.wire.token import BrokerAddress
 from controller.calculation.catalogue import PLATFORMS
-from controller.core import Controller, Publish, all_healthy, new_cluster_id
+from controller.core import Controller, new_cluster_id
+from controller.effects import Publish
 from controller.founding import Founding, found
+from controller.health import all_healthy
 from controller.keys import ControllerKeys, load_release_key
 from controller.release.contents import MissingModuleError
 from controller.release.library import Built, Library

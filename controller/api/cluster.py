@@ -125,7 +125,7 @@ class StatusController(Controller):
 
     @get("/calls", guards=[requires("viewer")], summary="Calls that go on, and the latest that ended", sync_to_thread=False)
     def calls(self, service: ServiceDependency, ended: FromQuery[bool] = False) -> list[CallView]:
-        calls = service.core.calls.ended() if ended else service.core.calls.active()
+        calls = service.core.happenings.calls.ended() if ended else service.core.happenings.calls.active()
         return [CallView(id=call.id, router=call.router, state=call.state, since=call.since, detail=call.detail) for call in calls]
 
     @get("/audit", guards=[requires("admin")], summary="Who did what, latest first", sync_to_thread=False)
@@ -210,8 +210,8 @@ def status_view(service: Service) -> views.StatusView:
             "proxy": "" if owner is None else owner.id,
             "serving": owner is not None and owner.state == "healthy",
         },
-        calls_active=len(core.calls.active()),
-        calls_total=core.calls.total,
+        calls_active=len(core.happenings.calls.active()),
+        calls_total=core.happenings.calls.total,
         unpublished=views.unpublished(core.tables),
         memory_bytes=sum(machine.memory_bytes for machine in shown),
         refused=dict(core.refused()),

@@ -48,7 +48,7 @@ class EventController(Controller):
 
 async def _events(service: Service, revision: int) -> AsyncIterator[ServerSentEventMessage]:
     watch = service.store.watch("", revision)
-    fleeted = service.core.fleeted
+    seen = service.core.happenings.count
     with service.listening() as changed:
         yield ServerSentEventMessage(comment="hotswitch", retry=2000)
         while not service.stopping:
@@ -63,9 +63,9 @@ async def _events(service: Service, revision: int) -> AsyncIterator[ServerSentEv
                 message = _message(service, event)
                 if message is not None:
                     yield message
-            for each in list(service.core.fleeting):
-                if each.number > fleeted:
-                    fleeted = each.number
+            for each in list(service.core.happenings.latest):
+                if each.number > seen:
+                    seen = each.number
                     yield ServerSentEventMessage(event=each.kind, data=msgspec.json.encode({"at": each.at, **each.body}).decode())
             try:
                 await asyncio.wait_for(changed.wait(), KEEP_ALIVE_SECONDS)

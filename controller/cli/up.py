@@ -51,8 +51,9 @@ def up(
     signals = _Signals()
     try:
         with DataFolder(settings.data) as folder:
-            cluster = EmbeddedCluster(settings, folder)
+            cluster = EmbeddedCluster(settings, folder, _agent)
             try:
+                _import_shared()
                 _run(cluster, settings, signals, json, began)
             finally:
                 if not json:
@@ -62,6 +63,24 @@ def up(
         fail(str(error))
     if not json:
         say("ended")
+
+
+def _agent(folder: Path, token: str | None, name: str, host: str) -> int:
+    from agent.run import run_agent
+
+    return run_agent(folder, token=token, name=name, host=host)
+
+
+def _import_shared() -> None:
+    """What several processes need, once for all before they are forked: they share its memory."""
+    import asyncio
+
+    import agent.main
+    import controller.broker
+
+    assert asyncio
+    assert agent.main
+    assert controller.broker
 
 
 class _Signals:

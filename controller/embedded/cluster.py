@@ -6,7 +6,6 @@ happens next; machines; broker; whatever is left.
 """
 
 import contextlib
-import importlib
 import os
 import selectors
 import signal
@@ -22,7 +21,7 @@ from controller.embedded.controller_process import Plan, Progress, decode, run_c
 from controller.embedded.folder import BrokerSettings, Credentials, DataFolder, EmbeddedError, Running, bind
 from controller.founding import Founding
 from controller.provider import MachineRequest
-from controller.provider.local import LocalProvider
+from controller.provider.local import LocalProvider, RunAgent
 
 USERS = ["1001", "1002", "1003", "1004", "1005"]
 ROUTES = [("30XX", "conference"), ("4000", "queue"), ("9196", "echo"), ("9664", "music")]
@@ -71,7 +70,7 @@ class _Part:
 class EmbeddedCluster:
     """Broker, controller and machines of one host."""
 
-    def __init__(self, settings: Settings, folder: DataFolder) -> None:
+    def __init__(self, settings: Settings, folder: DataFolder, agent: RunAgent) -> None:
         """Bind what people know.
 
         Raises:
@@ -88,7 +87,7 @@ class EmbeddedCluster:
             self._tcp = stack.enter_context(bind(settings.address, sip_port, socket.SOCK_STREAM, "--sip-port or --address"))
             stack.pop_all()
         self._names = {f"machine-{index}": f"{settings.machine_net}.{index}" for index in range(1, settings.machines + 1)}
-        self._provider = LocalProvider(folder, {"public-udp": self._udp.fileno(), "public-tcp": self._tcp.fileno()}, self._names)
+        self._provider = LocalProvider(folder, agent, {"public-udp": self._udp.fileno(), "public-tcp": self._tcp.fileno()}, self._names)
         self._parts: dict[str, _Part] = {}
         self._selector = selectors.DefaultSelector()
         self._report = -1
@@ -114,7 +113,6 @@ class EmbeddedCluster:
             EmbeddedError: a part cannot start.
         """
         adopt_orphans()
-        _import_shared()
         self._parts["broker"] = _Part(self._fork_broker)
         self._parts["controller"] = _Part(self._fork_controller)
         waiting = []
@@ -235,12 +233,6 @@ class EmbeddedCluster:
         self._report = reading
         self._selector.register(reading, selectors.EVENT_READ)
         return child
-
-
-def _import_shared() -> None:
-    """What several processes need, once for all: they share its memory."""
-    for name in ("asyncio", "agent.main", "controller.broker", "zmq.utils.z85"):
-        importlib.import_module(name)
 
 
 def _fresh(log: Path) -> Path:

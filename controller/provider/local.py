@@ -7,6 +7,7 @@ Rules:
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ _TRUST_FILE = "trust"
 """An agent's folder has it once the machine has joined."""
 
 
+RunAgent = Callable[[Path, str | None, str, str], int]
+"""Be an agent: its folder, the join token (None: it has joined before), its name and address; returns the exit code."""
+
+
 class _Machine:
     def __init__(self, request: MachineRequest, address: str, child: Child) -> None:
         self.request = request
@@ -34,9 +39,12 @@ class _Machine:
 class LocalProvider:
     """`controller.provider.Provider` for `hotswitch up`."""
 
-    def __init__(self, folder: "DataFolder", sockets: dict[str, int], addresses: dict[str, str]) -> None:
-        """``sockets``: names and descriptors of the public sockets; ``addresses``: of each machine that can be booted."""
+    def __init__(self, folder: "DataFolder", agent: RunAgent, sockets: dict[str, int], addresses: dict[str, str]) -> None:
+        """``agent``: what the forked process does; ``sockets``: names and descriptors of the public ones; ``addresses``: of each machine
+        that can be booted.
+        """
         self._folder = folder
+        self._agent = agent
         self._sockets = sockets
         self._addresses = addresses
         self._running: dict[str, _Machine] = {}
@@ -87,9 +95,7 @@ class LocalProvider:
         folder = self._folder.machine(request.name)
 
         def run() -> int:
-            from agent.run import run_agent
-
-            return run_agent(folder, token=request.join_token or None, name=request.name, host=address)
+            return self._agent(folder, request.join_token or None, request.name, address)
 
         return fork(request.name, run, log=self._log(request.name), listen=list(self._sockets.items()))
 

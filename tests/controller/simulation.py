@@ -17,7 +17,8 @@ from agent.wire.enrolment import EnrolmentBody, make_request, read_answer
 from agent.wire.envelope import Envelope
 from agent.wire.keys import Identity, MachineKeys
 from agent.wire.token import BrokerAddress, JoinToken
-from controller.core import Controller, Publish
+from controller.core import Controller
+from controller.effects import Publish
 from controller.enrolment import invite
 from controller.founding import Founding, found
 from controller.keys import ControllerKeys
@@ -186,6 +187,10 @@ class FakeMachine:
 
 class Simulation:
     """One controller, machines, and a broker that loses messages."""
+
+    store: LmdbStore
+    library: Library
+    core: Controller
 
     def __init__(self, folder: Path, machines: int = 4, loss: float = 0.0, seed: int = 1) -> None:
         self.folder = folder

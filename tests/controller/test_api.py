@@ -40,7 +40,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     def edit(draft: Draft) -> None:
         found(draft, founding, built, service.now())
         for role in ("operator", "viewer"):
-            draft.put(Access(id=token_hash(TOKENS[role]), name=role, role=role))  # type: ignore[arg-type]
+            draft.put(Access(id=token_hash(TOKENS[role]), name=role, role=role))
         for index in range(1, 5):
             draft.put(machine(index))
 
@@ -223,7 +223,7 @@ class TestProblems:
         problem(await client.put("/v1/users/a@b", json={}), 422, "bad-name")
 
     async def test_nothing_is_told_of_what_went_wrong_inside(self, client: AsyncTestClient[Any], service: Service) -> None:
-        service.core.calls.active = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        service.core.happenings.calls.active = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
         assert "division" not in problem(await client.get("/v1/calls"), 500, "internal")["detail"]
 
 
@@ -354,7 +354,7 @@ async def test_events_begin_where_one_left(client: AsyncTestClient[Any], service
     assert {each.event for each in found} == {"user", "audit"}
     assert all(int(str(each.id)) > revision for each in found)
     assert "ha1" not in "".join(str(each.data) for each in found)
-    service.core.calls.take("call-router-1", {"event": "call-started", "call": "c1"}, 1.0)
+    service.core.happenings.calls.take("call-router-1", {"event": "call-started", "call": "c1"}, 1.0)
     await stream.aclose()  # type: ignore[attr-defined]
 
 

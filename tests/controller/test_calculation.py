@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from controller.calculation.derivation import derive, touched
 from controller.instructions import replace
-from controller.state import Cluster, Machine, Queue, Route, SealedKey, Status, Subject, Unit, User
+from controller.state import Cluster, Machine, Queue, Route, SealedKey, Status, Subject, Unit, UnitState, User
 from controller.tables import Draft, Tables, Write
 from telephony import config
 from tests.controller.world import World, machine
@@ -155,6 +155,8 @@ def test_a_machine_more_takes_its_share(world: World) -> None:
     world.check_incremental()
 
 
+UNIT_STATES: list[UnitState] = ["healthy", "failed", "draining", "starting", "stopped"]
+
 actions = st.lists(
     st.tuples(
         st.sampled_from(
@@ -240,7 +242,7 @@ def test_one_change_touches_all_that_depends_on_it(data: st.DataObject) -> None:
     unit = world.unit(data.draw(st.sampled_from(sorted(world.tables.all(Unit)))))
     change = data.draw(st.sampled_from(["status", "intent", "gone", "user", "queue", "address", "home", "key", "cluster", "leaving"]))
     if change == "status":
-        state = data.draw(st.sampled_from(["healthy", "failed", "draining", "starting", "stopped"]))
+        state: UnitState = data.draw(st.sampled_from(UNIT_STATES))
         draft.put(Status(id=unit.id, state=state, since=world.now))
     elif change == "intent":
         draft.put(msgspec.structs.replace(unit, intent=data.draw(st.sampled_from(["standby", "aside", "drain", "serve"]))))

@@ -10,8 +10,9 @@ from agent.wire import broker as broker_wire
 from agent.wire import messages
 from agent.wire.envelope import Envelope, read_header
 from agent.wire.keys import MachineKeys
-from controller.core import Request, all_healthy
+from controller.effects import Request
 from controller.enrolment import invite
+from controller.health import all_healthy
 from controller.instructions import put_user, remove_machine, replace
 from controller.state import Audit, Delivery, Machine, Operation, Outbox, Subject, Unit
 from controller.tables import decode
