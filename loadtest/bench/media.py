@@ -20,7 +20,7 @@ from loadtest.bench.rtpengine import Rtpengine
 from loadtest.bench.turns import say, say_round, take
 
 UNIT = "us/packet"
-RELAY_CALLS, TRANSCODE_CALLS, OPUS_CALLS = 200, 100, 15
+RELAY_CALLS, TRANSCODE_CALLS, OPUS_CALLS = 200, 100, 8
 ROOMS, ROOM_SIZE = 20, 10
 MIDDLE_ROOM, LARGE_ROOM, TALKERS = 200, 1000, 5
 

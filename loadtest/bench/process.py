@@ -43,6 +43,8 @@ class Process:
             self._log.close()
             raise NotRunnableError(f"{self.command[0]}: {error.strerror}") from error
         self.pid = self._child.pid
+        if (nice := os.nice(0)) < 0:
+            go_first(self.pid, nice)
 
     def alive(self) -> bool:
         return self._child.poll() is None
@@ -88,6 +90,12 @@ class Process:
             self._child.kill()
         self._child.wait()
         self._log.close()
+
+
+def go_first(pid: int, nice: int) -> None:
+    """Let a session run before others: sessions have weights of their own, which nice does not change (sched(7), autogroup)."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def _started_by(pid: int, session: int) -> bool:
