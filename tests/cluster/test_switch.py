@@ -100,26 +100,39 @@ def test_no_call_is_cut_before_the_deadline(cluster: Running, tmp_path: Path) ->
 
 
 def test_calls_end_with_their_cause_at_the_deadline(cluster: Running, tmp_path: Path) -> None:
-    """All machines but one are asked for: what still talks at the deadline is ended by BYE, and the switch goes on."""
+    """All machines but one are switched: what still talks at the deadline is ended by BYE, and the last one is refused."""
+    names: list[str] = []
     caller = phone(cluster, tmp_path, "1001", 440.0)
-    with caller:
-        caller.dial(f"sip:9196@{cluster.sip}")
-        caller.wait("CALL_ESTABLISHED")
-        names = sorted(str(one["name"]) for one in cluster.machines())
-        switched = []
+    try:
+        with caller:
+            caller.dial(f"sip:9196@{cluster.sip}")
+            caller.wait("CALL_ESTABLISHED")
+            carrier = wait_for(lambda: [call for call in cluster.get("calls") if call["detail"].get("caller") == "1001"], name="the call")[
+                0
+            ]
+            names = [  # the machine of the call's router first
+                str(one["name"])
+                for one in sorted(
+                    cluster.machines(), key=lambda one: carrier["router"] not in {service["id"] for service in one["services"]}
+                )
+            ]
+            for name in names[:3]:
+                done = cluster.command("switch", name, "--to", "messaging", "--drain", "1", "--wait", seconds=90)
+                assert done.returncode == 0, done.stderr
+            last = cluster.command("switch", names[3], "--to", "messaging", "--wait", seconds=90)
+            assert last.returncode == 1
+            assert "voice" in last.stderr
+            assert "force" in last.stderr
+            call_is_answered(cluster)
+            caller.wait("CALL_CLOSED")
+            assert 'text="Service moves"' in caller.log()
+            record = next(call for call in cluster.get("calls?ended=true") if call["id"] == carrier["id"])
+            assert record["detail"]["cause"] == "drained"
+    finally:
         for name in names[:3]:
-            done = cluster.command("switch", name, "--to", "messaging", "--drain", "1", "--wait", seconds=90)
-            assert done.returncode == 0, done.stderr
-            switched.append(name)
-        last = cluster.command("switch", names[3], "--to", "messaging", "--wait", seconds=90)
-        assert last.returncode == 1
-        assert "voice" in last.stderr
-        assert "--force" in last.stderr
-        call_is_answered(cluster)
-        for name in switched:
-            done = cluster.command("switch", name, "--to", "voice", "--wait", seconds=90)
-            assert done.returncode == 0, done.stderr
-        call_is_answered(cluster)
+            cluster.command("switch", name, "--to", "voice", "--wait", seconds=90)
+    assert {one["platform"] for one in cluster.machines()} == {"voice"}
+    call_is_answered(cluster)
 
 
 def test_through_the_api(cluster: Running) -> None:
