@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.bench.process import NotRunnableError, Process
+from loadtest.bench import accounting
+from loadtest.bench.process import NotRunnableError, Process, go_first
 
 START_SECONDS_MAX = 60.0
 
@@ -46,6 +47,9 @@ class Cluster:
             self.stop()
             raise
         self.started_seconds = time.monotonic() - began
+        if (nice := os.nice(0)) < 0:
+            for pid in accounting.tree([self.process.pid]):
+                go_first(pid, nice)  # each of its services is a session of its own
         announced = self._line()
         assert announced is not None
         self.target = announced.sip
