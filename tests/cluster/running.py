@@ -99,10 +99,8 @@ class Running:
         return answer.json()
 
     def machines(self) -> list[dict[str, Any]]:
-        """As `hotswitch machine list --json` says."""
-        done = self.command("machine", "list", "--json")
-        assert done.returncode == 0, done.stderr
-        return list(json.loads(done.stdout))
+        """All machines with their services, as the API says."""
+        return list(self.get("machines"))
 
     def processes(self) -> dict[int, str]:
         """Every process of this cluster: pid to name, ``hs-broker``."""
