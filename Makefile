@@ -33,8 +33,8 @@ unit: $(DEVELOPMENT) $(PEERS) ## Tests of the cores and of single processes, wit
 cluster: $(DEVELOPMENT) $(PEERS) ## Tests of a whole cluster and with real peers
 	$(BIN)/pytest -m interop tests
 
-bench: $(RUNTIME) ## A short load test against a cluster that runs (make run in another terminal)
-	$(BIN)/hotswitch loadtest sip:9196@127.0.0.1 --rate 20 --calls 200 --duration 2
+bench: $(DEVELOPMENT) $(PEERS) ## Figures beside Kamailio, rtpengine and Janus, which it installs (parts of it: make bench BENCH="parse signalling")
+	$(BIN)/python -m loadtest.bench $(BENCH)
 
 lock: ## Lock the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o requirements.lock

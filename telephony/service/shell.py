@@ -64,6 +64,8 @@ class Shell:
         self._ready = False
         self._said_remaining = 0
         self._report_at = 0.0
+        self._unreported = False
+        """Something happened since the last report."""
         self._watchdog_at: float | None = None
         self._waiting_for_agent = False
         self._encode = msgspec.msgpack.Encoder().encode
@@ -107,7 +109,8 @@ class Shell:
             for effect in effects:
                 if isinstance(effect, Notify):
                     self._agent.notification(self._encode(effect.body))
-            if now >= self._report_at:
+            self._unreported = self._ready and now < self._report_at
+            if not self._unreported:
                 self._report(engine, now)
         if self._watchdog_at is not None and now >= self._watchdog_at:
             self._agent.state("WATCHDOG=1")
@@ -121,11 +124,11 @@ class Shell:
             self._agent.state("READY=1")
             gc.collect()
             gc.freeze()
+        self._report_at = now + 1 / REPORTS_PER_SECOND
         remaining = engine.remaining()
         if remaining != self._said_remaining:
             self._said_remaining = remaining
             self._agent.remaining(remaining)
-            self._report_at = now + 1 / REPORTS_PER_SECOND
 
     def _wait_seconds(self) -> float | None:
         now = clock.now()
@@ -134,7 +137,7 @@ class Shell:
             deadline = self._engine.deadline()
             if deadline is not None and (soonest is None or deadline < soonest):
                 soonest = deadline
-            if self._report_at > now and (soonest is None or self._report_at < soonest):
+            if self._unreported and (soonest is None or self._report_at < soonest):
                 soonest = self._report_at
         if self._waiting_for_agent and (soonest is None or now + FLUSH_SECONDS < soonest):
             soonest = now + FLUSH_SECONDS
