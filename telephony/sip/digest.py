@@ -28,6 +28,7 @@ STAMP_DIGITS = 10 + SALT_DIGITS
 MAC_DIGITS = 24
 
 _ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+_NO_SECRET = {"MD5": "!" * 32, "SHA-256": "!" * 64}
 ALGORITHMS = ("SHA-256", "MD5")
 """Known, best first."""
 OFFERED = ("MD5",)
@@ -101,12 +102,13 @@ def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: 
     """Whether a client's answer proves the secret. The nonce is checked apart (`Nonces.check`).
 
     ``secret_ha1`` maps algorithm to H(A1); ``uri`` is the Request-URI, which the answer's ``uri`` need not repeat
-    letter for letter: what counts is what the client hashed.
+    letter for letter: what counts is what the client hashed. A missing secret costs as much time as a wrong one.
     """
     algorithm = given.get("algorithm", "MD5").upper()
-    secret = secret_ha1.get(algorithm)
-    if secret is None or algorithm not in _ALGORITHMS:
+    if algorithm not in _ALGORITHMS:
         return False
+    known = secret_ha1.get(algorithm)
+    secret = known or _NO_SECRET[algorithm]
     ha2 = _hash(algorithm, f"{method}:{given.get('uri', uri)}")
     qop = given.get("qop")
     if qop is None:
@@ -117,7 +119,7 @@ def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: 
         wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{given.get('nc', '')}:{given.get('cnonce', '')}:auth:{ha2}")
     else:
         return False
-    return hmac.compare_digest(wanted.encode(), given.get("response", "").lower().encode(errors="replace"))
+    return hmac.compare_digest(wanted.encode(), given.get("response", "").lower().encode(errors="replace")) and known is not None
 
 
 def answer(challenge_values: list[str], credentials: Credentials, method: str, uri: str, cnonce: str, count: int = 1) -> str | None:

@@ -83,3 +83,20 @@ def test_malformed(value: str) -> None:
 
 def test_another_scheme_is_not_ours() -> None:
     assert fields("Bearer abc") is None
+
+
+def test_a_missing_secret_costs_a_whole_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def count(algorithm: str, text: str) -> str:
+        hashed.append(text)
+        return "0" * 32
+
+    monkeypatch.setattr("telephony.sip.digest._hash", count)
+    nonce = Nonces(b"k" * 32).make(1.0)
+    given = {"username": "x", "nonce": nonce, "response": "0" * 32, "qop": "auth"}
+    assert verify(given, "INVITE", {"MD5": "secret"}, "sip:a")
+    with_secret = len(hashed)
+    hashed.clear()
+    assert not verify(given, "INVITE", {}, "sip:a"), "even if the answer were right"
+    assert len(hashed) == with_secret
