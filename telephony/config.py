@@ -66,6 +66,14 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """The same in all proxies, so that any of them accepts another's nonce."""
     guest_targets: list[str] = []
     """Users parts that anybody may call without credentials, e.g. ``9196``."""
+    proxies: list[str] = []
+    """Addresses of the cluster's proxies, ``host:port``: never limited or banned (nor are ``trusted``)."""
+    source_failures_max: int = 50
+    """Failed authentications at once after which a source is banned; 0: never (`telephony.proxy.defence`)."""
+    source_ban_seconds: float = 30.0
+    """The first ban of a source; each further one is twice as long, an hour at most."""
+    source_requests_per_second_max: float = 0.0
+    """New requests outside of dialogs that one source may send; 0: any."""
 
 
 class CallRouterConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="call_router", tag_field="kind"):

@@ -3,9 +3,14 @@
 Rules:
 - The user's secrets come with the configuration; a nonce is stateless and any proxy takes another's.
 - An unknown user is checked against a secret that nobody has, and answered as a wrong password is: no user is betrayed.
+  For the same reason numbers that we have not given away are claimed like those that we have (`Authentication.claims`).
+- A user who is locked at the source is not checked at all, and answered alike.
 - A count of a nonce (``nc``) is taken once: what was recorded cannot be sent again (RFC 7616 section 3.4). The last
   `COUNTS_MAX` nonces in use are remembered by each proxy.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from telephony.sip.digest import Nonces, challenges, fields, verify
 from telephony.sip.message import Message
@@ -13,7 +18,22 @@ from telephony.sip.message import Message
 COUNTS_MAX = 20_000
 AUTHORIZATIONS_MAX = 8
 """Authorization headers that are looked at in one request."""
-_NOBODY = {"MD5": "!" * 32, "SHA-256": "!" * 64}
+_NOBODY: dict[str, str] = {}
+
+
+class Checked(NamedTuple):
+    """What the credentials of a request are worth."""
+
+    user: str = ""
+    """Who has sent it; empty: nobody proves it."""
+    stale: bool = False
+    """Only the nonce is too old."""
+    guessed: str = ""
+    """The user whose secret the sender does not know, or is not believed to know."""
+
+
+NOTHING_CHECKED = Checked()
+"""There are no credentials."""
 
 
 class Authentication:
@@ -24,18 +44,20 @@ class Authentication:
         self._users = users
         self._nonces = Nonces(secret)
         self._counts: dict[str, int] = {}
+        self._digits = frozenset(len(name) for name in users if name.isdigit())
 
-    def knows(self, user: str) -> bool:
-        """A user of ours."""
-        return user in self._users
+    def claims(self, user: str) -> bool:
+        """A user of ours, or a number as long as those of our users: who sends it has to prove it."""
+        return user in self._users or (len(user) in self._digits and user.isdigit())
 
-    def check(self, message: Message, header: str, now: float) -> tuple[str, bool]:
-        """The user who proves to have sent the request; empty: nobody, and whether only the nonce is stale.
+    def check(self, message: Message, header: str, now: float, locked: Callable[[str], bool]) -> Checked:
+        """Check the credentials of a request; ``locked`` says whether a user is.
 
         Raises:
             MessageError: the header cannot be read.
         """
         stale = False
+        guessed = ""
         for value in message.get_lines(header)[:AUTHORIZATIONS_MAX]:
             try:
                 given = fields(value)
@@ -48,14 +70,14 @@ class Authentication:
             if freshness == "bad":
                 continue
             user = given.get("username", "")
-            known = self._users.get(user)
-            if not verify(given, message.method or "", known or _NOBODY, message.uri) or known is None:
+            if locked(user) or not verify(given, message.method or "", self._users.get(user, _NOBODY), message.uri):
+                guessed = user
                 continue
             if freshness == "stale" or not self._counted(nonce + user, given.get("nc")):
                 stale = True
                 continue
-            return user, False
-        return "", stale
+            return Checked(user)
+        return Checked("", stale, guessed)
 
     def challenges(self, now: float, stale: bool) -> list[str]:
         """Values of the challenge's header."""

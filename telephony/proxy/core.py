@@ -12,6 +12,7 @@ Rules:
   A flow that another proxy holds (a connection, or the public address) is reached through that proxy, with a proof in
   our Via that it is one of us who asks.
 - `P-Asserted-Identity` says who was authenticated; one from outside is removed (RFC 3325).
+- Sources that misbehave are not heard for a while (`telephony.proxy.defence`).
 - Responses without a transaction go on by their Via, but only from routers or to routers (section 16.7).
 """
 
@@ -23,9 +24,10 @@ import msgspec
 
 from telephony.config import Configuration, ProxyConfiguration
 from telephony.core import Job
-from telephony.effects import Ask, Effect, Reply, Send
-from telephony.proxy.authentication import Authentication
+from telephony.effects import Ask, Close, Effect, Reply, Send
+from telephony.proxy.authentication import NOTHING_CHECKED, Authentication
 from telephony.proxy.counters import Counters
+from telephony.proxy.defence import Defence, Limits
 from telephony.proxy.forwarding import Forwarding
 from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, read_bound, read_register
 from telephony.proxy.way import RefusedError, Target, Way, request_uri
@@ -62,6 +64,7 @@ class Proxy:
         self.out: list[Effect] = []
         self.transactions = Transactions(self, self.out, self.timers)
         self.counters = Counters()
+        self.defence = Defence()
         self.waiting = 0
         """Forwarded requests without a final response."""
         self._random = random
@@ -91,6 +94,12 @@ class Proxy:
         self._way = Way(configuration, secret, self._way if before is not None else None)
         if before is None or secret != self._secret or (before.realm, before.users) != (configuration.realm, configuration.users):
             self._authentication = Authentication(configuration.realm, {user.name: user.ha1 for user in configuration.users}, secret)
+        self.defence.limits = Limits(
+            configuration.source_failures_max,
+            configuration.source_ban_seconds,
+            configuration.source_requests_per_second_max,
+            self._way.cluster,
+        )
         self._guests = frozenset(configuration.guest_targets)
         self._secret = secret
         self._configuration = configuration
@@ -99,10 +108,14 @@ class Proxy:
         """One message from the network."""
         counters = self.counters
         counters.received += 1
+        if self.defence.banned and self.defence.drops(flow, now):
+            self._drop_banned(flow)
+            return
         try:
             self.transactions.receive(Message.parse(data), flow, now)
         except MessageError as error:
             counters.broken += 1
+            self.defence.broken(flow, now)
             if error.message is not None and error.message.method is not None:
                 self._answer_broken(error, flow, now)
 
@@ -178,6 +191,7 @@ class Proxy:
                 self._request(server, message, now)
         except MessageError as error:
             self.counters.broken += 1
+            self.defence.broken(server.source, now)
             self.refuse(server, message, error.status, now, error.reason)
         except RefusedError as refusal:
             self.refuse(server, message, refusal.status, now, refusal.reason, refusal.headers)
@@ -276,6 +290,12 @@ class Proxy:
         """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
         method = message.method
         way = self._way
+        if self.defence.scanned(message, server.source, now):
+            self._drop_banned(server.source)
+            server.abandon()
+            return []
+        if not self.defence.admits(server.source, now):
+            raise RefusedError(503, "Too many requests from your address", _RETRY)
         if method == "REGISTER":
             self._register(server, message, now)
             return []
@@ -290,7 +310,7 @@ class Proxy:
             message.remove("p-asserted-identity")
         sender = self._sender(message)
         authentication = self._authentication
-        if uri.user not in self._guests or authentication.knows(sender):
+        if uri.user not in self._guests or authentication.claims(sender):
             user = self._authenticate(server, message, now, 407)
             if not user:
                 return []
@@ -320,12 +340,22 @@ class Proxy:
     def _authenticate(self, server: ServerTransaction, message: Message, now: float, status: int) -> str:
         """The user who sent it; empty: it has been challenged."""
         header, challenge = ("authorization", "WWW-Authenticate") if status == 401 else ("proxy-authorization", "Proxy-Authenticate")
-        user, stale = self._authentication.check(message, header, now) if message.has(header) else ("", False)
-        if not user:
-            self.counters.challenged += 1
-            values = self._authentication.challenges(now, stale)
-            self.refuse(server, message, status, now, headers=[(challenge, value) for value in values])
-        return user
+        source = server.source
+        defence = self.defence
+        if message.has(header):
+            checked = self._authentication.check(message, header, now, lambda user: defence.locked(source, user, now))
+            if checked.user:
+                defence.proved(source, checked.user, now)
+                return checked.user
+            if checked.guessed:
+                self.counters.failed += 1
+                defence.guessed(source, checked.guessed, now)
+        else:
+            checked = NOTHING_CHECKED
+        self.counters.challenged += 1
+        values = self._authentication.challenges(now, checked.stale)
+        self.refuse(server, message, status, now, headers=[(challenge, value) for value in values])
+        return ""
 
     def _register(self, server: ServerTransaction, message: Message, now: float) -> None:
         if self._draining:
@@ -364,6 +394,12 @@ class Proxy:
         forwarding = cancelled.user
         if isinstance(forwarding, Forwarding):
             forwarding.cancel(now)
+
+    def _drop_banned(self, flow: Flow) -> None:
+        """A message of a banned source: not answered; a connection is closed."""
+        self.counters.banned += 1
+        if flow.connection:
+            self.out.append(Close(flow))
 
     def _answer_broken(self, error: MessageError, flow: Flow, now: float) -> None:
         """Answer what could not be taken, within bounds: an answer is no gift to whoever forges sources."""

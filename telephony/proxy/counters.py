@@ -4,13 +4,17 @@
 class Counters:
     """Numbers since the start of the process."""
 
-    __slots__ = ("broken", "challenged", "dropped", "forwarded", "received", "refused", "registered")
+    __slots__ = ("banned", "broken", "challenged", "dropped", "failed", "forwarded", "received", "refused", "registered")
 
     def __init__(self) -> None:
         self.received = 0
         """Messages from the network."""
         self.broken = 0
         """Messages that could not be read."""
+        self.banned = 0
+        """Messages that were not read: their source is banned, or turned out to be a scanner."""
+        self.failed = 0
+        """Requests whose credentials proved the wrong secret."""
         self.dropped = 0
         """ACKs and responses that belong to nothing."""
         self.forwarded = 0

@@ -68,6 +68,8 @@ class Way:
                     choice.keep_suspects(before._choices[platform])
         self._trusted = {host_port(address) for address in configuration.trusted}
         self._trusted |= {(peer.host, peer.port) for peers in configuration.routers.values() for peer in peers}
+        self.cluster = frozenset(self._trusted | {host_port(address) for address in configuration.proxies})
+        """Addresses of the cluster's routers and proxies."""
         self._marked = {mark(_bracketed(*address)): address for address in self._trusted}
         self._platforms = configuration.platform_of_method
         self._default_platform = configuration.default_platform
