@@ -41,6 +41,7 @@ from controller.release.library import Library
 from controller.state import Bundle, Cluster, Delivery, Machine, Subject, Unit, Vitals
 from controller.store import Store
 from controller.tables import Draft, Tables, Write
+from controller.tidying import tidy_store, tidy_tables
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ BROKER_SECONDS = 1.0
 HEADS_SECONDS = 5.0
 """How often a machine hears which generations are current, so that it knows that it hears the controller."""
 JUDGE_SECONDS = 0.5
+TIDY_SECONDS = 600.0
 REPORT_SECONDS = 1.0
 """A machine is asked for a report again after this."""
 ROUNDS_MAX = 12
@@ -104,7 +106,7 @@ class Controller:
         self._asked_report: dict[str, float] = {}
         self._heads_due: dict[str, float] = {}
         self._broker_asked = 0.0
-        self._judged = now
+        self._judged = self._tidied = now
         self._restless = True
         """Time alone may move something on."""
         for machine in self.tables.all(Machine).values():
@@ -331,8 +333,12 @@ class Controller:
                         draft.put(msgspec.structs.replace(machine, presence=presence))
                 elif machine is not None and presence == "alive" and machine.presence in ("suspect", "dead"):
                     self._ask_report(id, now)
-            enrolment.forget_ended(draft, now)
             self._deliveries.rest(now)
+        if now >= self._tidied + TIDY_SECONDS:
+            self._tidied = now
+            enrolment.forget_ended(draft, now)
+            tidy_tables(draft)
+            tidy_store(self._store, draft, now)
         if self._restless or draft.writes():
             self._settle(draft, now)
         else:

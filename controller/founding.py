@@ -10,6 +10,7 @@ import msgspec
 from controller.release.library import Built, record
 from controller.state import Access, Bundle, Cluster, Machine, Pool, Queue, Route, Unit, User
 from controller.tables import Draft
+from controller.tidying import tidy_tables
 
 DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 """Algorithms of the digest (RFC 8760) and their hash."""
@@ -61,6 +62,7 @@ def found(draft: Draft, founding: Founding, built: list[Built], now: float, swap
         draft.put(Access(id=token_hash(founding.token), name="founder", role="admin", created_at=now))
     for each in built:
         install(draft, each, now, restart=swap)
+    tidy_tables(draft)
     if founding.machines is not None:
         for machine in list(draft.all(Machine).values()):
             if machine.name not in founding.machines:

@@ -27,6 +27,7 @@ from controller.health import all_healthy
 from controller.keys import ControllerKeys, load_release_key
 from controller.release.contents import MissingModuleError
 from controller.release.library import Built, Library
+from controller.state import Bundle
 from controller.store import Operation, Store
 from controller.store.lmdb_store import LmdbStore
 from controller.store.sealing import MasterKey
@@ -121,6 +122,7 @@ class Service:
                 print(f"no software for {platform}: {error}", file=sys.stderr, flush=True)
         if founding is not None:
             self.core.change(lambda draft: found(draft, founding, built, self.now(), self.options.swap), self.now())
+        self.library.prune(set(self.core.tables.all(Bundle)))
 
     async def change(self, edit: Callable[[Draft], T], dry_run: bool = False) -> tuple[T, list[Write]]:
         """A change over the API; returns when it is durable and was sent."""

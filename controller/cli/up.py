@@ -1,5 +1,6 @@
 """``hotswitch up``: a whole cluster on this host."""
 
+import ipaddress
 import signal
 import sys
 import time
@@ -38,6 +39,11 @@ def up(
 
     if platform not in PLATFORMS:
         fail(f"there is no software for the platform {platform!r}; there is {', '.join(sorted(PLATFORMS))}", 2)
+    for option, value in (("--address", address), ("--api-host", api_host), ("--machine-net", f"{machine_net}.1")):
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            fail(f"{option}: {value!r} is no IP address", 2)
     settings = Settings(
         data=(data or default_folder()).absolute(),
         address=address,
@@ -156,6 +162,7 @@ class _Display:
         self._machines = machines
         self._progress: Any = None
         self._tasks: list[Any] = []
+        self._troubles: dict[str, str] = {}
         if not sys.stderr.isatty():
             self._last = ""
             return
@@ -174,6 +181,10 @@ class _Display:
 
     def show(self, progress: "Progress") -> None:
         """Draw what is known now."""
+        for service, message in progress.troubles.items():
+            if self._troubles.get(service) != message:
+                self._troubles[service] = message
+                self._say(f"{service}: {message}")
         if self._progress is None:
             line = f"{progress.enrolled}/{self._machines} enrolled, {progress.holding} hold the software"
             line += f", {progress.ready_units}/{progress.units} services healthy"
@@ -187,6 +198,12 @@ class _Display:
         self._progress.update(self._tasks[1], completed=progress.holding)
         self._progress.update(self._tasks[2], completed=progress.ready_units, total=progress.units or None, note=note)
         self._progress.refresh()
+
+    def _say(self, text: str) -> None:
+        if self._progress is None:
+            say(text)
+        else:
+            self._progress.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -94,6 +94,9 @@ def _descriptors(log: Path, keep: Sequence[int], listen: Sequence[tuple[str, int
     os.dup2(null, 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     kept = set(keep)
     # Move the listening sockets out of the way first: their final numbers may be taken by each other.
     high = [(name, os.dup2(descriptor, 900 + index, inheritable=True)) for index, (name, descriptor) in enumerate(listen)]

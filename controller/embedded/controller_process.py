@@ -40,6 +40,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Machines that hold the software of their platform."""
     services: dict[str, str] = {}
     """Service to its state."""
+    troubles: dict[str, str] = {}
+    """Service that is not healthy to what its machine says of it."""
     ready_units: int = 0
     units: int = 0
     api: bool = False
@@ -139,11 +141,14 @@ def _progress(service: Service, plan: Plan) -> Progress:
         needed = {unit.bundle for unit in draft.units_on(machine.id)}
         holding += vitals is not None and bool(needed) and needed <= set(vitals.bundles)
     services: dict[str, str] = {}
+    troubles: dict[str, str] = {}
     for machine in machines:
         reported = draft.get(Vitals, machine.id) is not None
         for unit in draft.units_on(machine.id):
             status = draft.get(Status, unit.id)
             services[unit.id] = status.state if reported and status is not None else "unknown"
+            if reported and status is not None and status.state != "healthy" and status.message:
+                troubles[unit.id] = status.message
     ready, units = service.health()
     alive = sum(machine.presence == "alive" and draft.get(Vitals, machine.id) is not None for machine in machines)
     return Progress(
@@ -152,6 +157,7 @@ def _progress(service: Service, plan: Plan) -> Progress:
         alive=alive,
         holding=holding,
         services=services,
+        troubles=troubles,
         ready_units=ready,
         units=units,
         api=service.serving,

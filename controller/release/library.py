@@ -110,6 +110,12 @@ class Library:
         """
         return BundleWriter(self.read(bundle.id), bundle.content_key)
 
+    def prune(self, keep: set[str]) -> None:
+        """Delete packages that are not among these hashes."""
+        for path in self._folder.glob("*.bundle"):
+            if path.stem not in keep:
+                path.unlink(missing_ok=True)
+
     def _path(self, hash: str) -> Path:
         if not hash.isalnum():
             raise LookupError(f"not a hash: {hash!r}")
