@@ -127,7 +127,7 @@ class CallRouter:
         for _ in range(ROUNDS_MAX):
             taken = desk.endpoint.take()
             if not taken:
-                return
+                break
             for one in taken:
                 if isinstance(one, Send):
                     desk.effects.append(one)
@@ -137,6 +137,7 @@ class CallRouter:
                     one.request.respond(503, "Service Moves", now=now, headers=_LATER)
                 else:
                     behaviour.sip(one, now)
+        desk.end_turn()
 
 
 def _behaviour(platform: str, desk: Desk) -> Behaviour:

@@ -53,6 +53,7 @@ class Desk:
         self.effects: list[Effect] = []
         self._number = 0
         self._asked: dict[int, Done | None] = {}
+        self._at_end: list[Callable[[], None]] = []
 
     def ask(
         self,
@@ -75,6 +76,17 @@ class Desk:
         done = self._asked.pop(number, None)
         if done is not None:
             done(result, now)
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call this when all that came in this turn is handled: several jobs for one service become one."""
+        self._at_end.append(callback)
+
+    def end_turn(self) -> None:
+        """All that came in this turn is handled."""
+        while self._at_end:
+            callbacks, self._at_end = self._at_end, []
+            for callback in callbacks:
+                callback()
 
     def notify(self, body: dict[str, object]) -> None:
         """Tell the controller."""

@@ -71,6 +71,7 @@ REPEATABLE = frozenset(
         ("media_processor", "connect"),
         ("media_processor", "accept"),
         ("media_processor", "query"),
+        ("media_processor", "steps"),
     }
 )
 """Operations (kind, operation) that do no harm when they are done twice, also by two different workers."""

@@ -29,6 +29,7 @@ LINGER_MS = 200
 BACKLOG = 512
 _NOBLOCK = int(zmq.NOBLOCK)  # the enumeration's own arithmetic is slow
 _SNDMORE = int(zmq.SNDMORE | zmq.NOBLOCK)
+_POLLIN = int(zmq.POLLIN)
 _ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 
 
@@ -50,12 +51,13 @@ class Server:
         self._zap: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._zap.setsockopt(zmq.LINGER, 0)
         self._zap.bind(_ZAP_ENDPOINT)
-        loop.add(self._zap.getsockopt(zmq.FD), READ, self._wake)  # type: ignore[arg-type]
+        loop.add(self._zap.getsockopt(zmq.FD), READ, self._wake_zap)  # type: ignore[arg-type]
         self._jobs: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._connections: set[bytes] = set()
         self._descriptors: dict[int, bytes] = {}
-        self._awake = True
+        self._zap_awake = self._monitor_awake = self._jobs_awake = True
+        """Sockets that may have something to read, whatever their descriptors say."""
         self._keys: tuple[str, str] = ("", "")
 
     def configure(self, configuration: Configuration, now: float) -> None:
@@ -80,7 +82,7 @@ class Server:
             self._keys = keys
         self._balancer.configure(configuration, now)
         self._door.configure(services, now)
-        self._awake = True
+        self._jobs_awake = True
 
     def drain(self, deadline: float, now: float) -> None:
         """It goes on: its router decides what is still to be done."""
@@ -104,17 +106,20 @@ class Server:
 
     def exchange(self, now: float) -> tuple[list[Effect], bool]:
         """Read what has come and send what is to be sent; what the shell has to do, and whether more is there."""
-        if self._awake:
-            self._awake = False
+        if self._zap_awake:
+            self._zap_awake = False
             self._read_zap(now)
+        if self._monitor_awake:
+            self._monitor_awake = False
             self._read_monitor(now)
+        if self._jobs_awake:
+            self._jobs_awake = False
             self._read_jobs(now)
         for frames in self._door.take():
-            self._awake = True
+            self._zap_awake = True
             self._zap.send_multipart(frames, _NOBLOCK)
         outgoing = self._balancer.take()
         if outgoing and self._jobs is not None:
-            self._awake = True
             send = self._jobs.send
             for connection, message in outgoing:
                 try:
@@ -123,7 +128,9 @@ class Server:
                 except zmq.ZMQError:  # gone (EHOSTUNREACH), or its queue is full
                     self._connections.discard(connection)
                     self._balancer.unsent(connection, now)
-        return list(self._balancer.notifications()), self._awake
+            events = self._jobs.getsockopt(zmq.EVENTS)
+            self._jobs_awake = self._jobs_awake or bool(int(events) & _POLLIN)
+        return list(self._balancer.notifications()), self._zap_awake or self._monitor_awake or self._jobs_awake
 
     def close(self) -> None:
         self._loop.remove(self._zap.getsockopt(zmq.FD))  # type: ignore[arg-type]
@@ -144,8 +151,8 @@ class Server:
             jobs.close(linger=0)
             raise ValueError(f"the jobs socket cannot be opened: {error}") from None
         self._jobs, self._monitor = jobs, monitor
-        self._loop.add(jobs.getsockopt(zmq.FD), READ, self._wake)  # type: ignore[arg-type]
-        self._loop.add(monitor.getsockopt(zmq.FD), READ, self._wake)  # type: ignore[arg-type]
+        self._loop.add(jobs.getsockopt(zmq.FD), READ, self._wake_jobs)  # type: ignore[arg-type]
+        self._loop.add(monitor.getsockopt(zmq.FD), READ, self._wake_monitor)  # type: ignore[arg-type]
 
     def _prepare(self, jobs: "zmq.Socket[bytes]", configuration: LoadBalancerConfiguration) -> "zmq.Socket[bytes]":
         jobs.setsockopt(zmq.LINGER, LINGER_MS)
@@ -165,8 +172,14 @@ class Server:
         jobs.bind(f"tcp://{host}:{configuration.port}")
         return monitor
 
-    def _wake(self, events: int) -> None:
-        self._awake = True
+    def _wake_zap(self, events: int) -> None:
+        self._zap_awake = True
+
+    def _wake_monitor(self, events: int) -> None:
+        self._monitor_awake = True
+
+    def _wake_jobs(self, events: int) -> None:
+        self._jobs_awake = True
 
     def _read_zap(self, now: float) -> None:
         for _ in range(BATCH_MESSAGES):
@@ -174,7 +187,7 @@ class Server:
                 self._door.request(self._zap.recv_multipart(_NOBLOCK), now)
             except zmq.Again:
                 return
-        self._awake = True
+        self._zap_awake = True
 
     def _read_monitor(self, now: float) -> None:
         if self._monitor is None:
@@ -190,7 +203,7 @@ class Server:
                 if connection is not None:
                     self._connections.discard(connection)
                     self._balancer.disconnected(connection, now)
-        self._awake = True
+        self._monitor_awake = True
 
     def _read_jobs(self, now: float) -> None:
         if self._jobs is None:
@@ -213,7 +226,7 @@ class Server:
                     received(connection, data, now)
             else:
                 self._greet(connection, now)
-        self._awake = True
+        self._jobs_awake = True
 
     def _greet(self, connection: bytes, now: float) -> None:
         """First message of a connection: who is it?"""

@@ -15,8 +15,8 @@ from media.control import TICK_SECONDS, LegReport, MediaError, MediaProcessor, Q
 from telephony.config import Configuration, MediaProcessorConfiguration
 from telephony.core import Job
 from telephony.effects import Effect, Reply, Tell
-from telephony.jobs.media import LegEnding
-from telephony.jobs.protocol import OK
+from telephony.jobs.media import STEPS_MAX, LegEnding, StepDone, Steps
+from telephony.jobs.protocol import BAD_REQUEST, OK
 from telephony.sip.flow import Flow
 
 LATE_SECONDS_MAX = 0.1
@@ -25,6 +25,7 @@ CLIENTS_MAX = 1024
 """Routers remembered."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode_steps = msgspec.msgpack.Decoder(Steps).decode
 _decode_reports = msgspec.msgpack.Decoder(list[LegReport]).decode
 
 
@@ -57,12 +58,20 @@ class Media:
         assert self._processor is not None
         if len(self._clients) < CLIENTS_MAX:
             self._clients.add(job.client)
+        if job.operation != "steps":
+            status, answer = self._do(self._processor, job.operation, job.body, job.client, now)
+            self._effects.append(Reply(job.number, status, answer))
+            return
         try:
-            answer = self._processor.handle(job.operation, job.body, job.client, now)
-        except MediaError as error:
-            self._effects.append(Reply(job.number, error.code, error.message.encode()))
-        else:
-            self._effects.append(Reply(job.number, OK, answer))
+            steps = _decode_steps(job.body).steps
+        except msgspec.DecodeError as error:
+            self._effects.append(Reply(job.number, BAD_REQUEST, str(error).encode()))
+            return
+        if len(steps) > STEPS_MAX:
+            self._effects.append(Reply(job.number, BAD_REQUEST, f"{len(steps)} steps, {STEPS_MAX} at most".encode()))
+            return
+        done = [StepDone(*self._do(self._processor, step.operation, step.body, job.client, now)) for step in steps]
+        self._effects.append(Reply(job.number, OK, _encode(done)))
 
     def timeout(self, now: float) -> None:
         if self._processor is None or self._tick_at is None:
@@ -112,6 +121,12 @@ class Media:
 
     def event(self, sender: str, operation: str, body: bytes, now: float) -> None:
         pass
+
+    def _do(self, processor: MediaProcessor, operation: str, body: bytes, client: str, now: float) -> tuple[str, bytes]:
+        try:
+            return OK, processor.handle(operation, body, client, now)
+        except MediaError as error:
+            return error.code, error.message.encode()
 
     def _announce_end(self, processor: MediaProcessor, now: float) -> None:
         for client in self._clients:

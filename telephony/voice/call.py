@@ -98,7 +98,6 @@ class Call:
         if self.caller.invite.body and not content_type.startswith("application/sdp"):
             self.finish("unsupported-body", 415, now)
             return
-        self.mark(self.user, now)
         self.ask("routing", "route", self._route, "routed")
 
     def happen(self, event: str, now: float, *details: Any) -> bool:
@@ -181,7 +180,8 @@ class Call:
         if self.peer is not None and self.peer.session is not None:
             self.peer.session.end(status, now=now, headers=headers)
         self.caller.end(status, now=now, headers=headers)
-        self.calls.marks.clear_call(self.id, self._busy)
+        for user in self._busy:
+            self.calls.marks.clear(user, self.id)
         if self.room:
             self.calls.rooms.leave(self.room)
         awaited = 0
@@ -207,9 +207,16 @@ class Call:
 def _routed(call: Call, now: float, result: Result) -> str:
     if not result.ok:
         return call.finish(f"routing-{result.status}", failure.of_job("routing", result.status), now)
-    call.decision = _decode_decision(result.body)
-    call.record.action, call.record.target = call.decision.action, call.decision.target
+    call.decision = decision = _decode_decision(result.body)
+    call.record.action, call.record.target = decision.action, decision.target
+    call.mark(call.user, now)
     call.make_leg()
+    if decision.action == "echo":
+        call.connect(Echo())
+    elif decision.action == "music":
+        call.connect(Play(source="music"))
+    elif decision.action == "user":
+        callee.ring(call, decision.target, callee.RING_SECONDS, now)
     return "offering"
 
 
@@ -218,16 +225,11 @@ def _offered(call: Call, now: float, result: Result) -> str:
         return call.finish(f"media-{result.status}", failure.of_job(KIND, result.status), now)
     call.keep_sdp(result)
     action = call.decision.action
-    if action == "echo":
-        return call.connect(Echo())
-    if action == "music":
-        return call.connect(Play(source="music"))
     if action == "conference":
         return conference.begin(call)
     if action == "queue":
         return waiting.begin(call)
-    callee.ring(call, call.decision.target, callee.RING_SECONDS, now)
-    return "ringing"
+    return "ringing" if action == "user" else "connecting"  # the rest was asked for at the same time
 
 
 def _connected(call: Call, now: float, result: Result) -> str:

@@ -3,16 +3,19 @@
 Rules:
 - All legs of a call are on one processor. The first job that makes a leg chooses it.
 - What was made is released exactly once, also where the answer that says so comes after the call is over.
+- What is asked for within one turn is one job: its steps are done in order.
 """
 
 from collections.abc import Callable
 
 import msgspec
 
-from media.control import Accept, Connect, LegReport, Offer, Propose, Release, Sink
-from telephony.call_router.desk import Desk, Done, Result
+from media.control import Accept, Connect, LegReport, Offer, Propose, Release, SendDigits, Sink
+from telephony.call_router.desk import Desk, Done, Result, encode
+from telephony.jobs.media import STEPS_MAX, Step, StepDone, Steps
 
 KIND = "media_processor"
+_decode_steps_done = msgspec.msgpack.Decoder(list[StepDone]).decode
 _decode_report = msgspec.msgpack.Decoder(LegReport).decode
 
 
@@ -21,7 +24,6 @@ class Legs:
 
     Args:
         call: id of the call.
-        key: affinity of the job that chooses the processor; empty: the least busy one.
     """
 
     def __init__(self, desk: Desk, call: str) -> None:
@@ -35,22 +37,29 @@ class Legs:
         """Legs that an answer is awaited for."""
         self._given_up: set[str] = set()
         """To be released as soon as that answer is there."""
+        self._steps: list[tuple[str, msgspec.Struct, Done | None]] = []
+        """Asked for in this turn."""
+        self._key = ""
 
-    def offer(self, leg: str, sdp: bytes, done: Done, *, key: str = "", worker: str = "") -> None:
-        """A peer's offer; makes the leg or changes it."""
-        self._make(leg, "offer", Offer(leg=leg, call=self._call, sdp=sdp), done, key, worker)
+    def offer(self, leg: str, sdp: bytes, done: Done, *, key: str = "") -> None:
+        """A peer's offer; makes the leg or changes it. ``key``: affinity, where the processor is not chosen yet."""
+        self._make(leg, "offer", Offer(leg=leg, call=self._call, sdp=sdp), done, key)
 
-    def propose(self, leg: str, done: Done, *, key: str = "", worker: str = "") -> None:
+    def propose(self, leg: str, done: Done, *, key: str = "") -> None:
         """An offer of ours; makes the leg, or asks one that exists for a new one."""
-        self._make(leg, "propose", Propose(leg=leg, call=self._call), done, key, worker)
+        self._make(leg, "propose", Propose(leg=leg, call=self._call), done, key)
 
     def accept(self, leg: str, sdp: bytes, done: Done | None) -> None:
         """The peer's answer to our offer."""
-        self._desk.ask(KIND, "accept", Accept(leg=leg, sdp=sdp), done, worker=self.worker)
+        self._ask("accept", Accept(leg=leg, sdp=sdp), done)
 
     def connect(self, leg: str, to: Sink, done: Done | None) -> None:
         """What the leg is to hear."""
-        self._desk.ask(KIND, "connect", Connect(leg=leg, to=to), done, worker=self.worker)
+        self._ask("connect", Connect(leg=leg, to=to), done)
+
+    def digits(self, leg: str, digits: str) -> None:
+        """Send DTMF."""
+        self._ask("dtmf", SendDigits(leg=leg, digits=digits), None)
 
     def release(self, leg: str, report: Callable[[LegReport | None], None] | None = None) -> bool:
         """Give a leg up; its report comes later. False: there is none, and no report."""
@@ -65,7 +74,7 @@ class Legs:
             if report is not None:
                 report(_decode_report(result.body) if result.ok else None)
 
-        self._desk.ask(KIND, "release", Release(leg=leg), done, worker=self.worker)
+        self._ask("release", Release(leg=leg), done)
         return True
 
     def release_all(self, report: Callable[[LegReport | None], None]) -> int:
@@ -76,22 +85,47 @@ class Legs:
         """Whether the processor has this leg by now."""
         return leg in self._made and leg not in self._making
 
-    def _make(self, leg: str, operation: str, body: msgspec.Struct, done: Done, key: str, worker: str) -> None:
+    def _make(self, leg: str, operation: str, body: msgspec.Struct, done: Done, key: str) -> None:
         fresh = leg not in self._made
         if fresh:
             self._made.add(leg)
             self._making.add(leg)
+        self._key = key or self._key
 
         def answered(result: Result, now: float) -> None:
             if fresh:
                 self._making.discard(leg)
                 if not result.ok:
                     self._made.discard(leg)
-                if result.worker and not self.worker:
-                    self.worker = result.worker
                 if leg in self._given_up:
                     self._given_up.discard(leg)
                     self.release(leg)
             done(result, now)
 
-        self._desk.ask(KIND, operation, body, answered, worker=worker or self.worker, key=key)
+        self._ask(operation, body, answered)
+
+    def _ask(self, operation: str, body: msgspec.Struct, done: Done | None) -> None:
+        if not self._steps:
+            self._desk.at_end(self._send)
+        self._steps.append((operation, body, done))
+
+    def _send(self) -> None:
+        while self._steps:
+            steps, self._steps = self._steps[:STEPS_MAX], self._steps[STEPS_MAX:]
+            dones = [done for _, _, done in steps]
+
+            def answered(result: Result, now: float, dones: list[Done | None] = dones) -> None:
+                if result.worker and not self.worker:
+                    self.worker = result.worker
+                results = [result] * len(dones)
+                if result.ok and len(dones) > 1:
+                    results = [Result(one.status, one.body, result.worker) for one in _decode_steps_done(result.body)]
+                for done, one in zip(dones, results, strict=True):
+                    if done is not None:
+                        done(one, now)
+
+            if len(steps) == 1:
+                self._desk.ask(KIND, steps[0][0], steps[0][1], answered, worker=self.worker, key=self._key)
+            else:
+                several = Steps(steps=[Step(operation, encode(body)) for operation, body, _ in steps])
+                self._desk.ask(KIND, "steps", several, answered, worker=self.worker, key=self._key)

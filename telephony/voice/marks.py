@@ -14,6 +14,8 @@ class Marks:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._marks: dict[tuple[str, str], None] = {}
+        self._unsaid: dict[Mark, bool] = {}
+        """What is to be said at the end of this turn."""
         self._renewing = False
 
     def set(self, user: str, call: str, now: float) -> None:
@@ -21,24 +23,28 @@ class Marks:
         if not user or (user, call) in self._marks:
             return
         self._marks[user, call] = None
-        self._say([Mark(user, call)], True)
+        self._change(user, call, True)
         if not self._renewing:
             self._renewing = True
             self._desk.after(RENEW_SECONDS, now, self._renew)
 
     def clear(self, user: str, call: str) -> None:
-        """The user is in the call no longer."""
+        """The user is in the call no longer; nothing happens if it was not."""
         if (user, call) in self._marks:
             del self._marks[user, call]
-            self._say([Mark(user, call)], False)
+            self._change(user, call, False)
 
-    def clear_call(self, call: str, users: list[str]) -> None:
-        """The call is over."""
-        marks = [Mark(user, call) for user in users if (user, call) in self._marks]
-        for mark in marks:
-            del self._marks[mark.user, call]
-        if marks:
-            self._say(marks, False)
+    def _change(self, user: str, call: str, busy: bool) -> None:
+        if not self._unsaid:
+            self._desk.at_end(self._end)
+        self._unsaid[Mark(user, call)] = busy
+
+    def _end(self) -> None:
+        unsaid, self._unsaid = self._unsaid, {}
+        for busy in (False, True):
+            marks = [mark for mark, is_busy in unsaid.items() if is_busy is busy]
+            for start in range(0, len(marks), MARKS_PER_JOB):
+                self._say(marks[start : start + MARKS_PER_JOB], busy)
 
     def _say(self, marks: list[Mark], busy: bool) -> None:
         self._desk.ask("resource_database", "busy", Busy(marks=marks, busy=busy, ttl_seconds=TTL_SECONDS), None)

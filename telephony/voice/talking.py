@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from media.control import Answer, Bridge, Play, Proposal, SendDigits
+from media.control import Answer, Bridge, Play, Proposal
 from telephony.call_router import failure
 from telephony.call_router.desk import Result
 from telephony.sip.errors import StateError
@@ -125,7 +125,7 @@ def _send_digits(call: "Call", leg: str, message: Message) -> None:
         name, _, value = line.partition("=")
         digit = value.strip().upper()
         if name.strip().lower() == "signal" and len(digit) == 1 and digit in DIGITS:
-            call.desk.ask(KIND, "dtmf", SendDigits(leg=leg, digits=digit), None, worker=call.legs.worker)
+            call.legs.digits(leg, digit)
 
 
 ANYWHERE: dict[str, Step] = {

@@ -160,11 +160,11 @@ class Cluster:
         elif kind == "media_processor":
             rtp, rtcp = _neighbours()
             unit = Unit(kind, id, {"rtp": rtp, "rtcp": rtcp})
-            first = 20000 + 400 * int(id.rpartition("-")[2]) + (int(time.time()) % 50) * 200
+            first = 20000 + 2000 * int(id.rpartition("-")[2]) + (int(time.time()) % 10) * 2000
             unit.configure(
                 MediaProcessorConfiguration(
                     **common,  # type: ignore[arg-type]
-                    media=MediaConfiguration(host="127.0.0.1", rtp_port_first=first, rtp_port_last=first + 199),
+                    media=MediaConfiguration(host="127.0.0.1", rtp_port_first=first, rtp_port_last=first + 1999),
                 )
             )
         else:

@@ -27,6 +27,7 @@ from telephony.config import (
 )
 from telephony.core import Core, Job
 from telephony.effects import Ask, Notify, Reply, Send, Tell
+from telephony.jobs.media import Steps
 from telephony.jobs.resource import Bind, BindingChange
 from telephony.load_balancer.affinity import choose
 from telephony.media_processor.core import Media
@@ -145,7 +146,7 @@ class Simulation:
         self.loss = loss
         self.folder = folder
         self.jobs: list[tuple[str, str, str]] = []
-        """(kind, operation, worker) of every job."""
+        """(kind, operation, worker) of every job, and of each step of one."""
         self.dead: set[str] = set()
         """Dependents that answer nothing: their jobs are ``unavailable``."""
         self.slow: dict[str, float] = {}
@@ -301,7 +302,10 @@ class Simulation:
     def _ask(self, client: str, ask: Ask) -> None:
         workers = [id for id, kind in self.kinds.items() if kind == ask.kind and id not in self.dead]
         worker = ask.worker if ask.worker in workers else "" if ask.worker or not workers else choose(ask.key or str(self._count), workers)
-        self.jobs.append((ask.kind, ask.operation, worker))
+        operations = [ask.operation]
+        if ask.operation == "steps":
+            operations = [step.operation for step in msgspec.msgpack.decode(ask.body, type=Steps).steps]
+        self.jobs += [(ask.kind, operation, worker) for operation in operations]
         if not worker:
             self.later(STEP_SECONDS, lambda: self.cores[client].reply(ask.id, "unavailable", b"", "", self.now))
             return
@@ -316,8 +320,9 @@ class Simulation:
             else:
                 self.cores[worker].job(Job(number, client, ask.operation, ask.body), self.now)
 
-        if ask.operation in self.slow:
-            self.later(self.slow[ask.operation], do)
+        slow = max(self.slow.get(operation, 0.0) for operation in operations)
+        if slow:
+            self.later(slow, do)
         else:
             do()
 
