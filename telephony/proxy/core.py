@@ -30,6 +30,7 @@ from telephony.proxy.counters import Counters
 from telephony.proxy.defence import Defence, Limits
 from telephony.proxy.forwarding import Forwarding
 from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, read_bound, read_register
+from telephony.proxy.report import Report
 from telephony.proxy.way import RefusedError, Target, Way, request_uri
 from telephony.sip.address import Address
 from telephony.sip.build import answer_broken
@@ -65,6 +66,7 @@ class Proxy:
         self.transactions = Transactions(self, self.out, self.timers)
         self.counters = Counters()
         self.defence = Defence()
+        self._report = Report(self.counters, self.defence, self.timers, self.out)
         self.waiting = 0
         """Forwarded requests without a final response."""
         self._random = random
@@ -109,13 +111,14 @@ class Proxy:
         counters = self.counters
         counters.received += 1
         if self.defence.banned and self.defence.drops(flow, now):
-            self._drop_banned(flow)
+            self._drop_banned(flow, now)
             return
         try:
             self.transactions.receive(Message.parse(data), flow, now)
         except MessageError as error:
             counters.broken += 1
             self.defence.broken(flow, now)
+            self._report.want(now)
             if error.message is not None and error.message.method is not None:
                 self._answer_broken(error, flow, now)
 
@@ -250,6 +253,8 @@ class Proxy:
         """Answer a request ourselves."""
         if status >= 400:
             self.counters.refused += 1
+            if status not in (401, 407):
+                self._report.want(now)
         message.unprepend()
         clean = None if reason is None else "".join(c if " " <= c <= "~" else "?" for c in reason)[:120]
         server.respond(status, make_response(message, status, clean, to_tag=self.tokens.take(), headers=headers).serialize(), now)
@@ -291,7 +296,7 @@ class Proxy:
         method = message.method
         way = self._way
         if self.defence.scanned(message, server.source, now):
-            self._drop_banned(server.source)
+            self._drop_banned(server.source, now)
             server.abandon()
             return []
         if not self.defence.admits(server.source, now):
@@ -350,6 +355,7 @@ class Proxy:
             if checked.guessed:
                 self.counters.failed += 1
                 defence.guessed(source, checked.guessed, now)
+                self._report.want(now)
         else:
             checked = NOTHING_CHECKED
         self.counters.challenged += 1
@@ -395,9 +401,10 @@ class Proxy:
         if isinstance(forwarding, Forwarding):
             forwarding.cancel(now)
 
-    def _drop_banned(self, flow: Flow) -> None:
+    def _drop_banned(self, flow: Flow, now: float) -> None:
         """A message of a banned source: not answered; a connection is closed."""
         self.counters.banned += 1
+        self._report.want(now)
         if flow.connection:
             self.out.append(Close(flow))
 
