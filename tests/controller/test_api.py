@@ -23,9 +23,8 @@ TOKENS = {"admin": "token-of-an-admin", "operator": "token-of-an-operator", "vie
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A controller whose four machines do nothing: they were reported healthy."""
-    address = BrokerAddress(
-        *(f"inproc://{name}" for name in ("publish", "subscribe", "request", "enrol")), "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
-    )
+    key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+    address = BrokerAddress("inproc://publish", "inproc://subscribe", "inproc://request", "inproc://enrol", key)
     service = Service(Options(folder=tmp_path, broker=address, rebuild=False))
     built = [Built(f"bundle-{platform}", platform, "1", 100) for platform in ("voice", "messaging")]
     founding = Founding(
