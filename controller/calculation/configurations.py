@@ -74,6 +74,7 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         routers=routers,
         default_platform=cluster.default_platform,
         trusted=trusted,
+        proxies=[f"{peer.host}:{peer.port}" for peer in (_peer(draft, proxy) for proxy in draft.units_of("proxy"))],
         users=[config.User(name=user.id, ha1=user.ha1) for _, user in sorted(draft.all(User).items())],
         nonce_secret=cluster.nonce_secret,
         guest_targets=cluster.guest_targets,

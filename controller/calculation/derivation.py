@@ -3,7 +3,7 @@
 | what changed | whose configuration may change |
 | --- | --- |
 | a dependent (there, gone, healthy, stepping aside) | the load balancers that list it; its own |
-| a proxy | the same, and call routers when it comes or goes |
+| a proxy | the same, and call routers and the other proxies when it comes or goes |
 | a call router | all proxies; its load balancer when it comes or goes |
 | a load balancer | its call router and the dependents that it lists, when it comes or goes |
 | users | proxies, routing services; dial plan: routing services; queues: call queues |
@@ -127,7 +127,7 @@ def _by_existence(draft: Draft, unit: Unit) -> set[str]:
     if unit.kind == "call_router":
         return _of(draft, "proxy") | ({unit.mate} & set(draft.all(Unit)))
     if unit.kind == "proxy":
-        return _of(draft, "call_router")
+        return _of(draft, "call_router", "proxy")
     return set()
 
 

@@ -99,8 +99,12 @@ class Way:
         return (host, port) in self._trusted
 
     def of_cluster(self, message: Message, source: Flow) -> bool:
-        """The request comes from a router, or from a proxy of ours that proves it."""
-        return (source.host, source.port) in self._trusted or (";relay=" in message.via and self.relayed(message))
+        """The request comes from a router, or from a proxy of ours that proves it.
+
+        The address counts as well as the proof: a user has seen the proofs in the Vias of what reached him.
+        """
+        address = (source.host, source.port)
+        return address in self._trusted or (address in self.cluster and self.relayed(message))
 
     def relayed(self, message: Message) -> bool:
         """Another proxy of the cluster has put the topmost Via on it."""

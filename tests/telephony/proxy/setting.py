@@ -37,6 +37,7 @@ def configuration(routers: int = 1, public: bool = True, own: tuple[str, int] = 
         "public": public,
         "routers": {"voice": peers, "messaging": peers},
         "trusted": [f"{host}:{port}" for host, port in ROUTERS],
+        "proxies": [f"{host}:{port}" for host, port in (OWN, OTHER)],
         "users": [user("1001", "one"), user("1002", "two")],
         "nonce_secret": SECRET,
         "guest_targets": ["9196"],
