@@ -1,5 +1,7 @@
 """Waiting on a thing instead of a time, and ports that are free."""
 
+import contextlib
+import random
 import select
 import socket
 import time
@@ -9,6 +11,9 @@ from typing import TypeVar
 WAIT_SECONDS_MAX = 15.0
 ASK_SECONDS = 0.02
 """Pause between two questions."""
+
+PORTS = (10_000, 19_000)
+TRIES_MAX = 100
 
 Found = TypeVar("Found")
 
@@ -30,7 +35,14 @@ def wait_for(what: Callable[[], Found], *, seconds: float = WAIT_SECONDS_MAX, na
 
 
 def free_port(host: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses now, outside of the range from which the kernel takes ports by itself.
+
+    Raises:
+        OSError: none was found.
+    """
+    for _ in range(TRIES_MAX):
+        port = random.randrange(*PORTS)
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise OSError(f"no free port on {host} in {PORTS}")
