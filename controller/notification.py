@@ -12,7 +12,18 @@ from controller.tables import Draft
 
 def take_report(draft: Draft, machine: Machine, report: MachineReport, now: float) -> None:
     """Record what a machine says of itself, its units, and the subjects that it acknowledges."""
-    draft.put(Vitals(id=machine.id, revision=report.revision, bundles=report.bundles, memory_bytes=report.memory_bytes, reported_at=now))
+    draft.put(
+        Vitals(
+            id=machine.id,
+            revision=report.revision,
+            bundles=report.bundles,
+            memory_bytes=report.memory_bytes,
+            relayed=len(report.relayed),
+            undelivered=sum(each.delivered < each.stored for each in report.relayed),
+            refusals=report.refusals,
+            reported_at=now,
+        )
+    )
     own = {unit.id for unit in draft.units_on(machine.id)}
     named = set()
     for unit in report.units:

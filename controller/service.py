@@ -28,7 +28,7 @@ from controller.keys import ControllerKeys, load_release_key
 from controller.release.contents import MissingModuleError
 from controller.release.library import Built, Library
 from controller.state import Bundle
-from controller.store import Operation, Store
+from controller.store import Operation, Store, StoreError
 from controller.store.lmdb_store import LmdbStore
 from controller.store.sealing import MasterKey
 from controller.tables import Draft, Write
@@ -99,6 +99,8 @@ class Service:
         self._listeners: set[asyncio.Event] = set()
         self._server: uvicorn.Server | None = None
         self._stop = asyncio.Event()
+        self.failure: StoreError | None = None
+        """Why the service ended by itself."""
         self.late_seconds_max = 0.0
         """Longest that the loop was late for its tick."""
 
@@ -250,7 +252,17 @@ class Service:
 
     def _flush(self) -> None:
         self._flushing = False
-        effects = self.core.take()
+        try:
+            effects = self.core.take()
+        except StoreError as error:
+            # What is in memory is not what is on the disk any more: end, and begin anew from the disk.
+            self.failure = error
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
+            self._waiters = []
+            self.stop()
+            return
         for effect in effects:
             through = self._link.publish if isinstance(effect, Publish) else self._link.request
             try:

@@ -137,6 +137,12 @@ class Vitals(Record, frozen=True, kw_only=True, omit_defaults=True):
     revision: int = -1
     bundles: list[str] = []
     memory_bytes: int = 0
+    relayed: int = 0
+    """Subjects that it keeps for dependents on other machines."""
+    undelivered: int = 0
+    """Those of them whose machine has not taken the current generation."""
+    refusals: dict[str, int] = {}
+    """Envelopes that it refused, by reason."""
     reported_at: float = 0.0
 
 

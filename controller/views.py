@@ -62,6 +62,11 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
     """What is not as it should be, for people."""
     bundles: list[str]
     memory_bytes: int
+    relayed: int
+    """States that it keeps and passes on for dependents on other machines."""
+    undelivered: int
+    refusals: dict[str, int]
+    """Envelopes that it refused, by reason."""
     enrolled_at: float
 
 
@@ -190,6 +195,9 @@ def machine_view(draft: Draft, machine: Machine) -> MachineView:
         conditions=_conditions(services, delivery),
         bundles=[] if vitals is None else vitals.bundles,
         memory_bytes=0 if vitals is None else vitals.memory_bytes,
+        relayed=0 if vitals is None else vitals.relayed,
+        undelivered=0 if vitals is None else vitals.undelivered,
+        refusals={} if vitals is None else vitals.refusals,
         enrolled_at=machine.enrolled_at,
     )
 

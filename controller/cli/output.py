@@ -1,5 +1,6 @@
 """What commands print: results to standard output, words for people to standard error; exit codes 0 done, 1 failed, 2 wrong use."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ WRONG_USE = 2
 
 
 def say(text: str) -> None:
-    """A message for people."""
-    print(text, file=sys.stderr, flush=True)
+    """A message for people; where nobody can read it any more, nothing."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def fail(text: str, code: int = FAILED) -> NoReturn:

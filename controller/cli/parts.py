@@ -70,7 +70,8 @@ def controller(
         api = bind(api_host, api_port, socket.SOCK_STREAM, "--api-port")
         say(f"API http://{api_host}:{api.getsockname()[1]}, administrator's token in {token_file}")
         founding = Founding(public_host=address, public_port=sip_port, token=token_file.read_text())
-        run_standalone(Options(folder=data, broker=broker_address(broker_host, broker_port, broker_key), founding=founding), api)
+        options = Options(folder=data, broker=broker_address(broker_host, broker_port, broker_key), founding=founding)
+        raise typer.Exit(run_standalone(options, api))
     except (EmbeddedError, StoreError, KeyFormatError) as error:
         fail(str(error))
 

@@ -133,7 +133,7 @@ class EmbeddedCluster:
                 if progress.ready:
                     self._folder.write_running(self.running)
                     return
-            if "controller" in self._dead():
+            if "controller" in self.supervise():
                 raise EmbeddedError(f"the controller ended; see {self._folder.logs / 'controller.log'}")
 
     def step(self, seconds: float) -> list[Progress]:
@@ -144,7 +144,7 @@ class EmbeddedCluster:
             if not data:
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
-                self._report = -1
+                self._report, self._buffer = -1, b""
                 continue
             self._buffer += data
             *lines, self._buffer = self._buffer.split(b"\n")
@@ -193,10 +193,6 @@ class EmbeddedCluster:
         self._selector.close()
         if self._report >= 0:
             os.close(self._report)
-
-    def _dead(self) -> set[str]:
-        _reaped = set(_reap())
-        return {name for name, part in self._parts.items() if part.child.pid in _reaped}
 
     def _fork_broker(self) -> Child:
         from controller.broker import run_broker

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -75,23 +76,24 @@ def run_controller(
     async def tell() -> None:
         await _report(service, plan, say)
 
-    _run(service, api, tell)
-    return 0
+    return _run(service, api, tell)
 
 
 def run_standalone(options: Options, api: socket.socket) -> int:
     """Be a controller of its own until SIGTERM; returns the exit code."""
     service = Service(options)
     service.found(options.founding)
-    _run(service, api, None)
-    return 0
+    return _run(service, api, None)
 
 
-def _run(service: Service, api: socket.socket, tell: Callable[[], Awaitable[None]] | None) -> None:
+def _run(service: Service, api: socket.socket, tell: Callable[[], Awaitable[None]] | None) -> int:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(service.run(api, _application, tell))
+    if service.failure is not None:
+        print(f"hotswitch controller: {service.failure}", file=sys.stderr, flush=True)
+    return 1 if service.failure is not None else 0
 
 
 def _application(service: Service) -> Any:

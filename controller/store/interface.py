@@ -86,7 +86,11 @@ class Store(Protocol):
         """
 
     def flush(self) -> None:
-        """Make all transactions so far durable."""
+        """Make all transactions so far durable.
+
+        Raises:
+            StoreError: the disk does not take them. They are lost, together: whoever holds their result in memory must begin anew.
+        """
 
     def watch(self, prefix: str, revision: int) -> Watch:
         """History of the keys with a prefix, after the given revision."""

@@ -130,7 +130,10 @@ class LmdbStore:
         if self._revision - self._compacted > 2 * HISTORY_REVISIONS_MAX:
             self._compact(self._writer, self._revision - HISTORY_REVISIONS_MAX)
         writer, self._writer = self._writer, None
-        writer.commit()
+        try:
+            writer.commit()
+        except lmdb.Error as error:
+            raise StoreError(f"the disk does not take the state: {error}") from error
 
     def watch(self, prefix: str, revision: int) -> "LmdbWatch":
         return LmdbWatch(self, prefix.encode(), revision)

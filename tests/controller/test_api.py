@@ -14,6 +14,7 @@ from controller.founding import Founding, found, token_hash
 from controller.release.library import Built
 from controller.service import Options, Service
 from controller.state import Access, Delivery, Operation, Status, Subject, Unit, Vitals
+from controller.store import StoreError
 from controller.tables import Draft
 from tests.controller.world import machine
 
@@ -363,3 +364,14 @@ def test_views_are_plain(service: Service) -> None:
     draft = Draft(service.core.tables)
     for each in list(draft.all(type(machine(1))).values()):
         assert msgspec.json.encode(machine_view(draft, each))
+
+
+async def test_a_disk_that_takes_nothing_ends_the_service(client: AsyncTestClient[Any], service: Service) -> None:
+    def fail() -> None:
+        raise StoreError("the disk does not take the state")
+
+    service.store.flush = fail  # type: ignore[method-assign]
+    problem(await client.put("/v1/users/1009", json={}), 503, "unavailable")
+    assert service.stopping
+    assert service.failure is not None
+    del service.store.flush
