@@ -116,11 +116,8 @@ class LoadBalancerConfiguration(
     router: Peer
     """The one call router that it is dedicated to."""
     dependents: list[Dependent] = []
-    """Every dependent that is healthy now: the machine state of a load balancer identifies them."""
-    clients: list[Peer] = []
-    """Services that may ask but get no jobs: a resource database that is starting as the successor of
-    another reads that one's content through the balancer before it is healthy. Only ``id`` and
-    ``curve_public`` count."""
+    """Every dependent that is healthy now: the machine state of a load balancer identifies them. A resource database that
+    is starting as the successor of another is listed too, taking nothing new: it reads that one's content through here."""
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

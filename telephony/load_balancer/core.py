@@ -96,7 +96,7 @@ class Balancer:
         self.id = ""
         self._router = ""
         self._named: set[str] = set()
-        """Everybody who may ask: dependents, the router, clients."""
+        """Everybody who may ask: dependents and the router."""
         self._number = number
         self._workers: dict[str, _Worker] = {}
         self._kinds: dict[str, list[_Worker]] = {}
@@ -124,7 +124,7 @@ class Balancer:
             worker = before.pop(dependent.id, None) or _Worker(dependent)
             worker.dependent = dependent
             self._workers[dependent.id] = worker
-        self._named = {self._router, *self._workers, *(client.id for client in configuration.clients)}
+        self._named = {self._router, *self._workers}
         self._listed = {dependent.kind for dependent in configuration.dependents}
         self._index()
         for worker in before.values():

@@ -61,7 +61,7 @@ class Server:
         self._keys: tuple[str, str] = ("", "")
 
     def configure(self, configuration: Configuration, now: float) -> None:
-        """Take keys, dependents and clients.
+        """Take keys and dependents.
 
         Raises:
             ValueError: not a load balancer's, or other keys or another address than it started with.
@@ -74,7 +74,7 @@ class Server:
         if len(keys[0]) != KEY_CHARACTERS or len(keys[1]) != KEY_CHARACTERS:
             raise ValueError(f"a CURVE key has {KEY_CHARACTERS} characters (Z85)")
         ipaddress.ip_address(configuration.host)
-        services = {peer.curve_public: peer.id for peer in [configuration.router, *configuration.clients]}
+        services = {configuration.router.curve_public: configuration.router.id}
         services |= {dependent.curve_public: dependent.id for dependent in configuration.dependents}
         services.pop("", None)
         if self._jobs is None:

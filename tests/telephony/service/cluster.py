@@ -68,7 +68,6 @@ class Cluster:
         self._sip = {f"router-{number}": udp() for number in range(1, balancers + 1)}
         self._proxy_udp, self._proxy_tcp = _pair()
         self.listed: dict[str, Dependent] = {}
-        self.clients: list[Peer] = []
         kinds = {"database-1": "resource_database", "routing-1": "routing"}
         if platform == "voice":
             kinds |= {"queue-1": "call_queue"}
@@ -234,7 +233,6 @@ class Cluster:
             port=port,
             router=Peer(id=router, host="127.0.0.1", port=self._sip[router].getsockname()[1], curve_public=self.keys(router)[0]),
             dependents=list(self.listed.values()),
-            clients=self.clients,
         )
 
 

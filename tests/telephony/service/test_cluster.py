@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from telephony.config import Peer
 from telephony.sip.events import Answered, Rejected
 from tests.telephony.service.cluster import USERS, Cluster
 from tests.telephony.service.phone import Phone
@@ -163,13 +162,12 @@ def test_a_draining_processor_gets_no_new_calls(cluster: Cluster, phone: MakePho
 def test_a_successor_takes_the_database_over(cluster: Cluster, phone: MakePhone) -> None:
     two = phone("1002")
     assert two.register() == 200
-    cluster.clients = [Peer(id="database-2", host="", port=0, curve_public=cluster.keys("database-2")[0])]
+    cluster.list("database-2", "resource_database", takes_new=False)
     cluster.publish()
     new = cluster.start("database-2", "resource_database", successor_of="database-1", wait=False)
     new.until(lambda: new.ready)
     one = phone("1001")
     session = one.call("1002", wait=False)
-    cluster.clients = []
     del cluster.listed["database-1"]
     cluster.list("database-2", "resource_database")
     cluster.publish()

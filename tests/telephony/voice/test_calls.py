@@ -196,10 +196,13 @@ def test_all_contacts_ring_and_the_first_answer_wins(simulation: Simulation) -> 
     simulation.run(1.0)
 
 
-def test_codecs_that_nobody_has_are_488(simulation: Simulation) -> None:
-    simulation.phones["1001"].call("9196", sdp(codec="3 4"))
-    simulation.run(0.1)
+@pytest.mark.parametrize("number", ["9196", "1002", "3000", "4000"])
+def test_codecs_that_nobody_has_are_488(simulation: Simulation, number: str) -> None:
+    simulation.register("1002")
+    simulation.phones["1001"].call(number, sdp(codec="3 4"))
+    simulation.run(0.5)
     assert status_of(simulation) == 488
+    assert simulation.phones["1002"].sessions == []  # nobody was rung for nothing
 
 
 def test_sdp_that_cannot_be_read_is_400(simulation: Simulation) -> None:

@@ -1,0 +1,113 @@
+"""A media processor's place in the shell, with the real engine."""
+
+import socket
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from media.config import MediaConfiguration
+from media.control import TICK_SECONDS, Answer, Connect, Done, Echo, LegReport, Offer, Query, Release
+from telephony.config import Jobs, MediaProcessorConfiguration, RoutingConfiguration
+from telephony.core import Job
+from telephony.effects import Reply, Tell
+from telephony.jobs.media import STEPS_MAX, LegEnding, Step, StepDone, Steps
+from telephony.media_processor.core import GRACE_SECONDS, LATE_SECONDS_MAX, Media
+
+encode = msgspec.msgpack.encode
+decode = msgspec.msgpack.decode
+SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n"
+NO_KEYS = Jobs(curve_public="", curve_secret="")
+
+
+@pytest.fixture
+def media() -> Iterator[Media]:
+    pair = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for one in pair:
+        one.bind(("127.0.0.1", 0))
+    core = Media({"rtp": pair[0].fileno(), "rtcp": pair[1].fileno(), "sip-udp": 999})
+    core.configure(
+        MediaProcessorConfiguration(
+            id="media-1",
+            platform="voice",
+            jobs=NO_KEYS,
+            media=MediaConfiguration(host="127.0.0.1", rtp_port_first=38000, rtp_port_last=38019),
+        ),
+        1000.0,
+    )
+    yield core
+    core.close()
+    for one in pair:
+        one.close()
+
+
+def ask(media: Media, operation: str, body: msgspec.Struct | bytes, client: str = "router-1") -> tuple[str, bytes]:
+    media.job(Job(1, client, operation, body if isinstance(body, bytes) else encode(body)), 1000.0)
+    (reply,) = media.take()
+    assert isinstance(reply, Reply)
+    return reply.status, reply.body
+
+
+def test_a_job_is_the_engines(media: Media) -> None:
+    status, body = ask(media, "offer", Offer(leg="a", call="c", sdp=SDP))
+    assert status == "ok"
+    assert b"m=audio" in decode(body, type=Answer).sdp
+    assert media.remaining() == 1
+    assert ask(media, "connect", Connect(leg="b", to=Echo()))[0] == "not-found"
+    status, body = ask(media, "release", Release(leg="a"))
+    assert (status, decode(body, type=LegReport).call) == ("ok", "c")
+    assert media.remaining() == 0
+
+
+def test_several_steps_are_one_job_and_one_that_fails_stops_nothing(media: Media) -> None:
+    steps = [
+        Step("offer", encode(Offer(leg="a", call="c", sdp=SDP))),
+        Step("fly", b""),
+        Step("connect", encode(Connect(leg="a", to=Echo()))),
+        Step("query", encode(Query(leg="a"))),
+    ]
+    status, body = ask(media, "steps", Steps(steps=steps))
+    done = decode(body, type=list[StepDone])
+    assert (status, [one.status for one in done]) == ("ok", ["ok", "bad-request", "ok", "ok"])
+    assert decode(done[2].body, type=Done) == Done()
+    assert decode(done[3].body, type=list[LegReport])[0].connected_to == "echo"
+
+
+@pytest.mark.parametrize("body", [b"noise", encode(Steps(steps=[Step("query", b"")] * (STEPS_MAX + 1)))])
+def test_steps_that_are_none_are_refused(media: Media, body: bytes) -> None:
+    assert ask(media, "steps", body)[0] == "bad-request"
+
+
+def test_ticks_do_not_drift_and_a_long_pause_is_not_caught_up(media: Media) -> None:
+    assert media.deadline() == pytest.approx(1000.0 + TICK_SECONDS)
+    for number in range(2, 100):
+        media.timeout(1000.0 + (number - 1) * TICK_SECONDS + 0.0037)  # each of them late
+        assert media.deadline() == pytest.approx(1000.0 + number * TICK_SECONDS)
+    media.timeout(1000.0 + LATE_SECONDS_MAX * 20)
+    assert media.deadline() == pytest.approx(1000.0 + LATE_SECONDS_MAX * 20 + TICK_SECONDS)
+
+
+def test_routers_are_told_of_their_legs_before_it_stops(media: Media) -> None:
+    for leg, client in (("a", "router-1"), ("b", "router-2"), ("c", "router-2")):
+        assert ask(media, "offer", Offer(leg=leg, call=f"call-{leg}", sdp=SDP), client)[0] == "ok"
+    ask(media, "release", Release(leg="c"), "router-2")
+    media.drain(1010.0, 1000.0)
+    media.timeout(1010.0 - GRACE_SECONDS - 0.01)
+    assert list(media.take()) == []
+    media.timeout(1010.0 - GRACE_SECONDS)
+    told = [one for one in media.take() if isinstance(one, Tell)]
+    assert sorted((one.client, one.operation, decode(one.body, type=LegEnding).leg) for one in told) == [
+        ("router-1", "leg-ending", "a"),
+        ("router-2", "leg-ending", "b"),
+    ]
+    media.undrain(1010.0)
+    media.timeout(1011.0)
+    assert list(media.take()) == []
+
+
+def test_the_configuration_of_another_kind_is_refused() -> None:
+    core = Media({})
+    with pytest.raises(ValueError, match="RoutingConfiguration"):
+        core.configure(RoutingConfiguration(id="r", platform="voice", jobs=NO_KEYS, realm="x"), 0.0)
+    assert not core.ready()
+    assert core.deadline() is None
