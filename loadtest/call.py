@@ -224,7 +224,8 @@ class TestCall:
         report.first_audio_seconds = max(stream.first_at - time.time() + time.monotonic() - self._answered_at, 0.0)
         report.loss_percent = round(100 * stream.lost / stream.expected, 2)
         report.jitter_ms, report.jitter_max_ms = round(1000 * stream.jitter, 2), round(1000 * stream.jitter_max, 2)
-        report.gap_max_ms = round(1000 * stream.gap_max, 1)
+        said_until = self._first_sent_at + report.packets_sent * PTIME_SECONDS
+        report.gap_max_ms = round(1000 * max(stream.gap_max, said_until - stream.last_at), 1)
         report.heard, heard_at = stream.heard()
         report.level_heard = sound.level(report.heard)
         found = sound.find(self._said[: round(self._wish.duration_seconds * sound.RATE)], report.heard)

@@ -68,6 +68,7 @@ def _table(value: dict[str, Any]) -> Table:
     table.add_row("level said, heard", f"{value['level_said']:.1f}, {value['level_heard']:.1f} dBFS")
     table.add_row("packets sent, received, lost", f"{value['packets_sent']}, {value['packets_received']}, {value['packets_lost']}")
     table.add_row("loss", show(value["loss_percent"], "%", digits=2))
+    table.add_row("longest pause", show(value["gap_max_ms"], "ms"))
     table.add_row("jitter, most", f"{show(value['jitter_ms'], 'ms', digits=2)}, {show(value['jitter_max_ms'], 'ms', digits=2)}")
     table.add_row("MOS (E-model)", show(value["mos"], "", digits=2))
     table.add_row("codec, media", f"{value['codec'] or '-'}, {value['media'] or '-'}")

@@ -34,7 +34,7 @@ class CallReport:
     jitter_ms: float | None = None
     jitter_max_ms: float | None = None
     gap_max_ms: float | None = None
-    """Longest pause between two packets."""
+    """Longest pause between two packets, or after the last one until we stopped speaking."""
     level_said: float = -100.0
     """dBFS."""
     level_heard: float = -100.0

@@ -83,7 +83,8 @@ class Incoming:
         self._highest = 0
         self._seen: set[int] = set()
         self._transit: float | None = None
-        self._last_at = 0.0
+        self.last_at = 0.0
+        """When the last packet came."""
         self._stretch_at = 0.0
         self._stretch_timestamp = 0
         self._pieces: list[tuple[int, bytes, int]] = []
@@ -112,8 +113,8 @@ class Incoming:
         if self.first_at is None:
             self.first_at = now
         else:
-            self.gap_max = max(self.gap_max, now - self._last_at)
-        self._last_at = now
+            self.gap_max = max(self.gap_max, now - self.last_at)
+        self.last_at = now
         self._measure(timestamp, now)
         self._keep(data[start:end], LAW[kind], timestamp, now)
 
