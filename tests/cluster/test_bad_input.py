@@ -161,7 +161,7 @@ def test_slow_and_idle_connections_hold_nobody_up(cluster: Running) -> None:
 
 
 def test_wrong_digest(cluster: Running, tmp_path: Path) -> None:
-    phone = Baresip(tmp_path, "1001", server=cluster.sip, password="not-the-password")
+    phone = Baresip(tmp_path, "1001", server=cluster.sip, password="not-the-password", register_seconds_max=2.0)
     with pytest.raises(TimeoutError, match="binding"), phone:
         pass
     assert "401" in phone.log() or "403" in phone.log()

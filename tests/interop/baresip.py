@@ -66,6 +66,7 @@ class Baresip:
         voice_seconds: float = 60.0,
         friend: str = "",
         host: str = "127.0.0.1",
+        register_seconds_max: float = EVENT_SECONDS_MAX,
     ) -> None:
         """A phone of ``user`` at ``server`` (``host:port``), whose voice is one ``tone`` (Hz).
 
@@ -81,6 +82,7 @@ class Baresip:
         self._host = host
         self._control_port = free_port(host)
         self._server = server
+        self._register_seconds_max = register_seconds_max
         self._log = self._folder / "log"
         self._buffer = b""
         self._process: subprocess.Popen[bytes] | None = None
@@ -117,7 +119,7 @@ class Baresip:
         try:
             self._control = self._connect()
             if self._server:
-                self.wait_log(" binding")  # "200 OK () [1 binding]"; its event may have come before we could listen
+                self.wait_log(" binding", seconds=self._register_seconds_max)
         except BaseException:
             self._end()
             raise
