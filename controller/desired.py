@@ -22,6 +22,9 @@ ENTRIES_MAX = 10_000
 """Users, routes and queues in one document, each."""
 
 
+_MOST = {"drain_seconds": 86400, "source_failures_max": 1_000_000, "source_ban_seconds": 3600, "source_requests_per_second_max": 1_000_000}
+
+
 class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Settings of the cluster itself."""
 
@@ -29,6 +32,12 @@ class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, o
     """User parts that anybody may call without credentials."""
     drain_seconds: float | None = None
     """Grace for calls when services leave."""
+    source_failures_max: int | None = None
+    """Failed authentications at once after which a source is banned; 0: never."""
+    source_ban_seconds: float | None = None
+    """The first ban of a source; each further one is twice as long."""
+    source_requests_per_second_max: float | None = None
+    """New requests that one source may send; 0: any."""
 
 
 class DesiredPool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -78,7 +87,7 @@ def current(draft: Draft) -> Desired:
     """The document that describes the cluster as it is wanted now, without passwords."""
     cluster = draft.cluster
     return Desired(
-        cluster=DesiredCluster(guest_targets=cluster.guest_targets, drain_seconds=cluster.drain_seconds),
+        cluster=DesiredCluster(**{name: getattr(cluster, name) for name in DesiredCluster.__struct_fields__}),
         pools=[DesiredPool(name=id, platform=pool.platform) for id, pool in sorted(draft.all(Pool).items())],
         users=[DesiredUser(name=id) for id in sorted(draft.all(User))],
         queues=[
@@ -99,12 +108,8 @@ def apply(draft: Draft, desired: Desired, now: float, *, actor: str, force: bool
     """
     _check(draft, desired)
     if desired.cluster is not None:
-        cluster = draft.cluster
-        if desired.cluster.guest_targets is not None:
-            cluster = msgspec.structs.replace(cluster, guest_targets=desired.cluster.guest_targets)
-        if desired.cluster.drain_seconds is not None:
-            cluster = msgspec.structs.replace(cluster, drain_seconds=desired.cluster.drain_seconds)
-        draft.put(cluster)
+        settings = {name: value for name in DesiredCluster.__struct_fields__ if (value := getattr(desired.cluster, name)) is not None}
+        draft.put(msgspec.structs.replace(draft.cluster, **settings))
     if desired.users is not None:
         for id in set(draft.all(User)) - {wanted.name for wanted in desired.users}:
             draft.delete(User, id)
@@ -176,9 +181,10 @@ def _check(draft: Draft, desired: Desired) -> None:
     for index, route in enumerate(desired.routes or ()):
         if not route.pattern or not all(character.isdigit() or character in "X*#+" for character in route.pattern):
             raise InstructionError("invalid", f"routes[{index}].pattern: digits and X, got {route.pattern!r}")
-    grace = None if desired.cluster is None else desired.cluster.drain_seconds
-    if grace is not None and not 0 <= grace <= 86400:
-        raise InstructionError("invalid", "cluster.drain_seconds: 0 to 86400")
+    for name, most in _MOST.items():
+        number = None if desired.cluster is None else getattr(desired.cluster, name)
+        if number is not None and not 0 <= number <= most:
+            raise InstructionError("invalid", f"cluster.{name}: 0 to {most:g}")
 
 
 def _check_names(section: str, names: list[str]) -> None:

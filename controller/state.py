@@ -47,6 +47,12 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The same in all proxies, so that any of them accepts another's nonce."""
     drain_seconds: float = 30.0
     """Grace for what a leaving unit still carries, where nobody says otherwise."""
+    source_failures_max: int = 50
+    """Failed authentications at once after which proxies ban a source; 0: never."""
+    source_ban_seconds: float = 30.0
+    """The first ban of a source; each further one is twice as long."""
+    source_requests_per_second_max: float = 0.0
+    """New requests that one source may send; 0: any."""
     created_at: float = 0.0
 
 

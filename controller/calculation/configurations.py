@@ -78,6 +78,9 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         users=[config.User(name=user.id, ha1=user.ha1) for _, user in sorted(draft.all(User).items())],
         nonce_secret=cluster.nonce_secret,
         guest_targets=cluster.guest_targets,
+        source_failures_max=cluster.source_failures_max,
+        source_ban_seconds=cluster.source_ban_seconds,
+        source_requests_per_second_max=cluster.source_requests_per_second_max,
     )
 
 
