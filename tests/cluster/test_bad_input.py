@@ -1,5 +1,6 @@
 """What comes from outside may be anything: each gets its clear answer or silence, and the cluster goes on."""
 
+import itertools
 import json
 import random
 import socket
@@ -14,13 +15,15 @@ from tests.cluster.test_switch import call_is_answered
 from tests.interop.baresip import Baresip
 
 ANSWER_SECONDS_MAX = 5.0
+_sources = (f"127.9.0.{number}" for number in itertools.count(1))
+"""An address of its own for each stranger: the proxy bans a source that goes too far, and nobody else shall be hit."""
 
 
 @contextmanager
 def datagrams(cluster: Running) -> Iterator[socket.socket]:
     host, _, port = cluster.sip.rpartition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-        line.bind(("127.0.0.1", 0))
+        line.bind((next(_sources), 0))
         line.connect((host, int(port)))
         line.settimeout(ANSWER_SECONDS_MAX)
         yield line
@@ -29,7 +32,7 @@ def datagrams(cluster: Running) -> Iterator[socket.socket]:
 @contextmanager
 def stream(cluster: Running) -> Iterator[socket.socket]:
     host, _, port = cluster.sip.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS_MAX) as line:
+    with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS_MAX, source_address=(next(_sources), 0)) as line:
         yield line
 
 
@@ -161,7 +164,7 @@ def test_slow_and_idle_connections_hold_nobody_up(cluster: Running) -> None:
 
 
 def test_wrong_digest(cluster: Running, tmp_path: Path) -> None:
-    phone = Baresip(tmp_path, "1001", server=cluster.sip, password="not-the-password", register_seconds_max=2.0)
+    phone = Baresip(tmp_path, "1001", server=cluster.sip, password="not-the-password", host=next(_sources), register_seconds_max=2.0)
     with pytest.raises(TimeoutError, match="binding"), phone:
         pass
     assert "401" in phone.log() or "403" in phone.log()
