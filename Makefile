@@ -6,8 +6,9 @@ SOURCES := agent controller loadtest media telephony
 RUNTIME := $(VENV)/.runtime-ready
 DEVELOPMENT := $(VENV)/.development-ready
 PEERS := $(VENV)/.peers-ready
-# Debian packages that tests need: SIPp and baresip as peers, curl as in the README.
-PEER_PACKAGES := sip-tester baresip-core curl
+# Debian packages that tests need, and the commands that show that they are there: peers, codecs to compare with, curl as in the README.
+PEER_PACKAGES := sip-tester baresip-core curl ffmpeg libopus0 tshark
+PEER_COMMANDS := sipp baresip curl ffmpeg tshark
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint unit cluster bench lock clean
@@ -70,7 +71,8 @@ $(DEVELOPMENT): $(RUNTIME) requirements-dev.lock
 
 $(PEERS): | $(VENV)/.created
 	@set -eu; \
-	if ! command -v sipp >/dev/null || ! command -v baresip >/dev/null || ! command -v curl >/dev/null; then $(call install,$(PEER_PACKAGES),the tests call with SIPp and baresip); fi
+	missing=; for each in $(PEER_COMMANDS); do command -v $$each >/dev/null || missing=$$each; done; \
+	if [ -n "$$missing" ] || ! $(BIN)/python -c 'import ctypes; ctypes.CDLL("libopus.so.0")' 2>/dev/null; then $(call install,$(PEER_PACKAGES),the tests need these); fi
 	@touch $@
 
 # $(call install,PACKAGES,REASON): with apt as root; for others a message with the command to run.

@@ -65,7 +65,7 @@ def test_loss_is_of_the_interval() -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.skipif(not shutil.which("tshark"), reason="no tshark")
+@pytest.mark.skipif(not shutil.which("tshark"), reason="waits for tshark (Debian: tshark)")
 def test_tshark_reads_it(tmp_path: Path) -> None:
     _, out = made()
     payload = bytes(out.build(np.array([0]), 100.0, True, True, True)[0])

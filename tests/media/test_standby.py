@@ -131,7 +131,7 @@ def test_a_source_goes_on_where_it_was(engine: Bench, kept: Pair) -> None:
     assert [packet.payload for packet in got] == [bytes(row) for row in bank.coded[0, music.first : music.first + 40]]
 
 
-@pytest.mark.skipif(coders.OPUS is None, reason="no libopus")
+@pytest.mark.skipif(coders.OPUS is None, reason="waits for libopus (Debian: libopus0)")
 def test_codecs_go_on_with_their_memory(engine: Bench, kept: Pair) -> None:
     one, two = engine.phone("a"), engine.phone("b", **OPUS)
     engine.connect("a", control.Bridge("b"))

@@ -17,7 +17,7 @@ OPUS: dict[str, Any] = {
     "extra": "a=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:101 telephone-event/8000\r\n",
 }
 G722: dict[str, Any] = {"formats": "9 101"}
-needs_opus = pytest.mark.skipif(coders.OPUS is None, reason="no libopus")
+needs_opus = pytest.mark.skipif(coders.OPUS is None, reason="waits for libopus (Debian: libopus0)")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_opus_of_several_frames_a_packet(engine: Bench, together: int) -> None:
     assert engine.report("a").concealed <= 1
 
 
-@pytest.mark.skipif(coders.G_722 is None, reason="no package G722")
+@pytest.mark.skipif(coders.G_722 is None, reason="waits for the package G722 (requirements.lock)")
 def test_g722_and_pcma_hear_each_other(engine: Bench) -> None:
     codec = coders.G_722
     assert codec is not None

@@ -19,7 +19,7 @@ from tests.media.sounds import snr, speech, tone
 try:
     libopus.library()
 except libopus.OpusMissingError:
-    pytest.skip("no libopus on this machine", allow_module_level=True)
+    pytest.skip("waits for libopus (Debian: libopus0)", allow_module_level=True)
 
 
 class Pair:
@@ -250,7 +250,7 @@ def test_foreign_state_is_refused() -> None:
 def test_the_library_in_the_wheel_works_as_well() -> None:
     path = libopus.in_wheel()
     if path is None:
-        pytest.skip("no package av")
+        pytest.skip("waits for the package av (requirements-dev.lock)")
     backend = libopus.Library(path)
     codec = Opus(16000, backend=backend)
     state, row = np.zeros((1, codec.encoder_bytes), np.uint8), np.arange(1)

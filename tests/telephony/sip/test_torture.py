@@ -33,7 +33,7 @@ USER_AGENT = {
 def torture(name: str) -> bytes:
     path = TORTURE / f"TC_{name}.dat"
     if not path.exists():
-        pytest.skip("the torture messages are not here")
+        pytest.skip("waits for the files of RFC 4475 in shared/vectors beside the project")
     return path.read_bytes()
 
 
