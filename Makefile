@@ -21,7 +21,9 @@ setup: $(RUNTIME) ## Own Python environment in .venv, with locked versions; quic
 run: $(RUNTIME) ## Start a cluster on this host, voice running; Ctrl-C ends it (more options: make run UP="--machines 6")
 	@exec $(BIN)/hotswitch up $(UP)
 
-test: lint unit cluster ## All tests: style, types, units, and the whole cluster with SIPp and baresip
+test: $(DEVELOPMENT) $(PEERS) ## All tests: style, types, units, and the whole cluster with SIPp and baresip
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit # mypy has the other core
+	@$(MAKE) --no-print-directory cluster
 
 lint: $(DEVELOPMENT) ## Style and types
 	$(BIN)/ruff check .
