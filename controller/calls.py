@@ -1,6 +1,7 @@
 """Calls as their routers report them: kept in memory, bounded.
 
 A call router says ``{"event": "call-...", "call": id, ...}`` with each change; the last one is ``call-ended``.
+What other services say of a call (a queue that offers it) is a notification of theirs and changes no call.
 Ended calls are kept until `ENDED_MAX` newer ones have ended.
 """
 
@@ -12,6 +13,7 @@ import msgspec
 
 ENDED_MAX = 2000
 ACTIVE_MAX = 100_000
+ROUTER_EVENTS = "call-"
 ENDED_EVENT = "call-ended"
 
 
@@ -38,11 +40,12 @@ class Calls:
     def take(self, unit: str, event: dict[str, Any], now: float) -> Call | None:
         """Take one notification; None: it is not about a call."""
         id = event.get("call")
-        if not isinstance(id, str) or not isinstance(event.get("event"), str):
+        kind = event.get("event")
+        if not isinstance(id, str) or not isinstance(kind, str) or not kind.startswith(ROUTER_EVENTS):
             return None
         state = event.get("state")
         known = self._active.get(id)
-        name = state if isinstance(state, str) else str(event["event"])
+        name = state if isinstance(state, str) else kind
         detail = {
             **(known.detail if known else {}),
             **{key: value for key, value in event.items() if key not in ("event", "call", "state")},
