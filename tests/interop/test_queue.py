@@ -31,7 +31,7 @@ def test_waits_with_music_until_the_member_is_free(cluster: Running, tmp_path: P
         caller.wait("CALL_CLOSED")
         member.wait("CALL_CLOSED")
         assert member.heard().heard(CALLER) > 2.0
-        assert member.heard().level(MEMBER) < -45.0
+        assert member.heard().heard(MEMBER, level=-45.0) < 0.2  # but for edges
         assert caller.heard().heard(MEMBER) > 2.0
 
 
