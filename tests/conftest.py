@@ -1,11 +1,18 @@
-"""What every test may rely on: a running cluster, and marks by folder."""
+"""What every test may rely on: a running cluster, marks by folder, and the same examples in each run."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.cluster.running import Running
+
+# The same examples each time, so that a failure is the change's; HYPOTHESIS_PROFILE=search looks further. No example is timed.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 REAL = (Path(__file__).parent / "interop", Path(__file__).parent / "cluster")
 _running: list[Running] = []
