@@ -31,7 +31,7 @@ lint: $(DEVELOPMENT) ## Style and types
 	$(BIN)/mypy
 
 unit: $(DEVELOPMENT) $(PEERS) ## Tests of the cores and of single processes, with coverage
-	$(BIN)/pytest -m "not interop" --ignore=tests/interop --ignore=tests/cluster --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -m "not interop" --ignore=tests/interop --ignore=tests/cluster -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 cluster: $(DEVELOPMENT) $(PEERS) ## Tests of a whole cluster and with real peers
 	$(BIN)/pytest -m interop tests
