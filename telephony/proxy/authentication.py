@@ -12,7 +12,7 @@ Rules:
 from collections.abc import Callable
 from typing import NamedTuple
 
-from telephony.sip.digest import Nonces, challenges, fields, verify
+from telephony.sip.digest import Nonces, challenges, fields, realm_of, verify
 from telephony.sip.message import Message
 
 COUNTS_MAX = 20_000
@@ -78,6 +78,15 @@ class Authentication:
                 continue
             return Checked(user)
         return Checked("", stale, guessed)
+
+    def consume(self, message: Message) -> None:
+        """Take off the credentials that were for us; those for proxies behind us go on (RFC 3261 section 22.3)."""
+        proofs = message.get_lines("proxy-authorization")
+        message.remove("proxy-authorization")
+        if len(proofs) > 1:
+            for value in proofs[:AUTHORIZATIONS_MAX]:
+                if realm_of(value) != self.realm:
+                    message.add("proxy-authorization", value)
 
     def challenges(self, now: float, stale: bool) -> list[str]:
         """Values of the challenge's header."""

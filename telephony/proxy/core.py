@@ -321,7 +321,7 @@ class Proxy:
                 return []
             if user != sender:
                 raise RefusedError(403, "From names another user")
-            message.remove("proxy-authorization")
+            authentication.consume(message)
             message.add("p-asserted-identity", f"<{Uri.of(user, authentication.realm)}>")
         targets = way.routers(message, now)
         if not targets:

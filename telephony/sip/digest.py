@@ -98,6 +98,14 @@ def fields(value: str) -> dict[str, str] | None:
     return found
 
 
+def realm_of(value: str) -> str:
+    """Realm that a Digest header value is of; empty: another scheme, or malformed."""
+    try:
+        return (fields(value) or {}).get("realm", "")
+    except ValueError:
+        return ""
+
+
 def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: str) -> bool:
     """Whether a client's answer proves the secret. The nonce is checked apart (`Nonces.check`).
 
@@ -155,6 +163,17 @@ def answer(challenge_values: list[str], credentials: Credentials, method: str, u
     if "opaque" in best:
         out += f", opaque={quote(best['opaque'])}"
     return f'{out}, response="{response}"'
+
+
+def answer_again(value: str, credentials: Credentials, method: str, uri: str, cnonce: str) -> str | None:
+    """An answer of ours once more, for the same nonce: with its next count (RFC 7616 section 3.4); None: it cannot be read."""
+    try:
+        given = fields(value) or {}
+        count = int(given.get("nc", "0"), 16)
+    except ValueError:
+        return None
+    challenge = ", ".join(f"{name}={quote(given[name])}" for name in ("realm", "nonce", "algorithm", "qop", "opaque") if name in given)
+    return answer([f"Digest {challenge}"], credentials, method, uri, cnonce, count + 1)
 
 
 def _hash(algorithm: str, text: str) -> str:

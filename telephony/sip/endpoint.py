@@ -19,7 +19,7 @@ from telephony.sip.address import Address, tag_of
 from telephony.sip.build import answer_broken
 from telephony.sip.client_transaction import NOBODY
 from telephony.sip.dialog import Dialog
-from telephony.sip.digest import Credentials, answer
+from telephony.sip.digest import Credentials, answer, answer_again, realm_of
 from telephony.sip.errors import MessageError
 from telephony.sip.events import Event, InviteReceived, RequestReceived
 from telephony.sip.flow import Flow, Send
@@ -300,16 +300,25 @@ class Endpoint:
         return make_request(method, target, lines, body)
 
     def with_credentials(self, message: Message, response: Message, credentials: Credentials, attempts: int) -> Message | None:
-        """The request once more, with an answer to the challenge of ``response``; None: there is no use in trying."""
+        """The request once more, with an answer to the challenge of ``response``; None: there is no use in trying.
+
+        Challenges of other realms are answered again along with it (RFC 3261 section 22.3).
+        """
         header, proof = ("www-authenticate", "authorization") if response.status == 401 else ("proxy-authenticate", "proxy-authorization")
         values = response.get_lines(header)
-        if attempts and message.has(proof) and not any("stale=true" in value.lower().replace('"', "") for value in values):
-            return None
         proved = answer(values, credentials, message.method or "", message.uri, self.tokens.take())
         if proved is None:
             return None
+        realm = realm_of(proved)
+        before = message.get_lines(proof)
+        others = [value for value in before if realm_of(value) != realm]
+        if attempts and len(others) < len(before) and not any("stale=true" in value.lower().replace('"', "") for value in values):
+            return None
         again = self.again(message)
-        again.set(proof, proved)
+        again.remove(proof)
+        for value in others:
+            again.add(proof, answer_again(value, credentials, message.method or "", message.uri, self.tokens.take()) or value)
+        again.add(proof, proved)
         return again
 
     def again(self, message: Message) -> Message:

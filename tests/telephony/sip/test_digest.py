@@ -2,7 +2,7 @@
 
 import pytest
 
-from telephony.sip.digest import Credentials, Nonces, answer, challenges, fields, ha1, verify
+from telephony.sip.digest import Credentials, Nonces, answer, answer_again, challenges, fields, ha1, realm_of, verify
 
 MUFASA = Credentials("Mufasa", "Circle of Life")
 CHALLENGE = (
@@ -100,3 +100,23 @@ def test_a_missing_secret_costs_a_whole_check(monkeypatch: pytest.MonkeyPatch) -
     hashed.clear()
     assert not verify(given, "INVITE", {}, "sip:a"), "even if the answer were right"
     assert len(hashed) == with_secret
+
+
+def test_an_answer_once_more_counts_on() -> None:
+    (challenge,) = challenges("r", "n")
+    first = answer([challenge], Credentials("a", "pw"), "INVITE", "sip:b", "c")
+    assert first is not None
+    second = answer_again(first, Credentials("a", "pw"), "INVITE", "sip:b", "d")
+    assert second is not None
+    given = fields(second)
+    assert given is not None
+    assert (given["nonce"], given["nc"], given["cnonce"], given["realm"]) == ("n", "00000002", "d", "r")
+    assert verify(given, "INVITE", {"MD5": ha1("a", "r", "pw", "MD5")}, "sip:b")
+    assert answer_again("Digest nc=x", Credentials("a", "pw"), "INVITE", "sip:b", "d") is None
+    assert answer_again("Basic x", Credentials("a", "pw"), "INVITE", "sip:b", "d") is None
+
+
+def test_realms() -> None:
+    assert realm_of('Digest realm="a, b", nonce="n"') == "a, b"
+    assert realm_of('Digest realm="a') == ""
+    assert realm_of("Basic realm=a") == ""
