@@ -23,6 +23,7 @@ Any request may also be refused with ``bad-request`` (not the structure of its o
 """
 
 import os
+from typing import Literal
 
 import msgspec
 
@@ -64,6 +65,8 @@ class Propose(msgspec.Struct, frozen=True, kw_only=True):
 
     leg: str
     call: str
+    direction: Literal["sendrecv", "sendonly", "recvonly", "inactive"] = "sendrecv"
+    """As we say it: ``sendonly`` tells the peer that it is on hold (RFC 3264 section 8.4)."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):

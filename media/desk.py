@@ -240,7 +240,7 @@ class Desk:
             legs.receives[leg] = True
             for kind, number in kinds.items():
                 legs.kinds[leg, kind] = number
-        section = sdp.audio(int(legs.port[leg]), "RTP/AVP", formats, "sendrecv", True, self._rtcp_port(leg))
+        section = sdp.audio(int(legs.port[leg]), "RTP/AVP", formats, job.direction, True, self._rtcp_port(leg))
         self._describe(record, [section], "0 0")
         self._board.notes.write(record)
         return Proposal(sdp=record.sdp)

@@ -22,6 +22,8 @@ from telephony.sip.flow import Flow
 
 GRACE_SECONDS = 1.0
 RETRY_AFTER_SECONDS = 5
+SESSION_SECONDS = 1800
+"""Interval of session timers where the peer names none (RFC 4028 section 4): a phone that vanished is found out by then."""
 ROUNDS_MAX = 64
 """Rounds of events that bring further events, in one turn."""
 _LATER = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
@@ -44,7 +46,7 @@ class CallRouter:
         host = f"[{configuration.host}]" if ipaddress.ip_address(configuration.host).version == 6 else configuration.host
         desk = self._desk
         if desk is None:
-            desk = Desk(Endpoint(f"{host}:{configuration.port}"), configuration)
+            desk = Desk(Endpoint(f"{host}:{configuration.port}", session_seconds=SESSION_SECONDS), configuration)
             self._behaviour = _behaviour(configuration.platform, desk)
             self._desk = desk
         before = desk.configuration

@@ -1,5 +1,11 @@
 """What goes wrong elsewhere, as a SIP status and words for a Reason header."""
 
+from telephony.sip.message import Message
+
+REASONS_MAX = 4
+"""Reason headers that are passed on."""
+_WORDS = {"expired": 'SIP;cause=408;text="Session expired"', "no-ack": 'SIP;cause=408;text="No ACK"', "gone": 'SIP;cause=481;text="Gone"'}
+
 _ROUTING = {"not-found": 404, "not-registered": 480, "loop": 482, "refused": 403}
 _MEDIA = {"not-acceptable": 488, "bad-sdp": 400, "full": 503, "no-source": 404}
 _QUEUE = {"not-found": 404, "full": 486}
@@ -11,6 +17,14 @@ def of_job(kind: str, status: str) -> int:
     if status in table:
         return table[status]
     return 503 if status in ("timeout", "unavailable", "retry") else 500
+
+
+def reasons(message: Message | None, word: str = "") -> tuple[tuple[str, str], ...]:
+    """Reason headers for the other side: those of the message that ended one side, else what ``word`` (`Ended`) means (RFC 3326)."""
+    given = [] if message is None else message.get_lines("reason")[:REASONS_MAX]
+    if not given and word in _WORDS:
+        given = [_WORDS[word]]
+    return tuple(("Reason", value) for value in given)
 
 
 def of_peer(status: int) -> int:

@@ -40,6 +40,10 @@ class Dialog:
         dialog.refresh(request)
         return dialog
 
+    def branch(self) -> "Dialog":
+        """Another early dialog of the same INVITE: what the peer says is not known yet (RFC 3261 section 13.2.2.4)."""
+        return Dialog(self.call_id, self.local, self.remote, self.local_cseq, self.remote_target)
+
     def learn(self, response: Message) -> None:
         """The caller's side: take over what a response to the request that makes the dialog says (section 12.1.2).
 

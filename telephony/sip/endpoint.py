@@ -75,7 +75,7 @@ class Endpoint:
                 and the flow of the dialog's last message; None: `next_hop` of this module.
             extensions: option tags that the owner takes care of; a request that requires another one is answered 420.
             sessions_max: sessions at once.
-            session_seconds: interval of the session timer that our INVITEs ask for (RFC 4028), 90 at least; 0: none.
+            session_seconds: interval of the session timer that we ask for (RFC 4028), 90 at least; 0: only what peers ask for.
 
         Raises:
             ValueError: ``contact`` or ``user`` would break a message.
@@ -83,6 +83,8 @@ class Endpoint:
         self.sent_by = safe(contact)
         self.user_agent = safe(user_agent)
         self.allow = ALLOW
+        self.info_types: tuple[str, ...] = ()
+        """Content types that the owner takes in INFO, lower case; empty: any."""
         self.next_hop = next_hop or default_next_hop
         self.tokens = Tokens(random)
         self.timers = Timers()
@@ -98,9 +100,9 @@ class Endpoint:
         self._contact = f"{safe(user)}@{contact}" if user else contact
         self._mark = mark(contact)
         self._extensions = frozenset((*EXTENSIONS, *extensions))
-        self._supported = safe(", ".join((*EXTENSIONS, *extensions)))
+        self.supported = safe(", ".join((*EXTENSIONS, *extensions)))
         self._sessions_max = sessions_max
-        self._session_seconds = session_seconds
+        self.session_seconds = session_seconds
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """One datagram or framed message; what is broken is answered (requests) or dropped, never raised."""
@@ -165,7 +167,7 @@ class Endpoint:
         dialog = Dialog(call_id, f"{from_};tag={id}", to, 1, target)
         message = self.make("INVITE", target, dialog.local, to, call_id, 1, flow, route, headers, body, content_type)
         session = Session(self, id, dialog, flow, message, True)
-        for name, value in session.timer.ask(self._session_seconds):
+        for name, value in session.timer.ask(self.session_seconds):
             message.add(name, value)
         session.credentials = credentials
         session.keep_body(body, content_type)
@@ -237,7 +239,7 @@ class Endpoint:
             self.refuse(transaction, message, 420, now, (("Unsupported", unsupported),))
         elif message.to_tag:
             session = self._dialogs.get(f"{message.call_id} {message.to_tag}")
-            if session is None or (session.dialog.remote_tag and session.dialog.remote_tag != message.from_tag):
+            if session is None or not session.belongs(message.from_tag):
                 self.refuse(transaction, message, 481, now)
             else:
                 self._within(session, transaction, message, now)
@@ -291,7 +293,7 @@ class Endpoint:
             lines.append(("Contact", self.contact_for(flow)))
         if method == "INVITE":
             lines.append(("Allow", self.allow))
-            lines.append(("Supported", self._supported))
+            lines.append(("Supported", self.supported))
         if self.user_agent:
             lines.append(("User-Agent", self.user_agent))
         lines.extend(headers)

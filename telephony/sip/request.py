@@ -74,6 +74,8 @@ class ClientRequest:
             events.append(ByeAnswered(session, status, message))
             return
         if self.method == "UPDATE" and session is not None:
+            if self.message.body:
+                session.offering = False
             if message is not None and status < 300:
                 session.dialog.refresh(message)
                 if session.state == "established":

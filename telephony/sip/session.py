@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from telephony.sip.endpoint import Endpoint
 
 SDP = "application/sdp"
+_REASONS = {"no-ack": 'SIP;cause=408;text="No ACK"', "expired": 'SIP;cause=408;text="Session expired"'}
+"""Why we end a session by BYE, for its peer (RFC 3326)."""
 
 
 class Session:
@@ -45,6 +47,7 @@ class Session:
         "_answer",
         "_body",
         "_bye_headers",
+        "_early",
         "_reliable",
         "context",
         "credentials",
@@ -54,6 +57,7 @@ class Session:
         "id",
         "incoming",
         "invite",
+        "offering",
         "outgoing",
         "sent",
         "state",
@@ -79,6 +83,8 @@ class Session:
         """Our last INVITE."""
         self.incoming: IncomingInvite | None = None
         """The peer's last INVITE."""
+        self.offering = False
+        """An offer of ours in an UPDATE has no answer yet."""
         self.update_received: ServerRequest | None = None
         """The peer's UPDATE that waits for `answer_reinvite`."""
         self.timer = SessionTimer(self)
@@ -87,6 +93,8 @@ class Session:
         """Our last offer or answer and its type: what a refresh by re-INVITE repeats."""
         self._answer: Message | None = None
         """The 2xx to our first INVITE."""
+        self._early: dict[str, Dialog] = {}
+        """Tag of a peer to its dialog, as long as our first INVITE is not answered: a fork makes several."""
         self._reliable: dict[str, int] = {}
         """Tag of a peer to the RSeq of its last reliable response (RFC 3262)."""
         self._bye_headers: tuple[tuple[str, str], ...] = ()
@@ -112,6 +120,11 @@ class Session:
     def call_id(self) -> str:
         """Call-ID of the dialog."""
         return self.dialog.call_id
+
+    @property
+    def wants_reliable(self) -> bool:
+        """The caller requires that provisional responses be reliable (RFC 3262 section 3)."""
+        return any("100rel" in value.lower() for value in self.invite.get_lines("require"))
 
     # Actions of the callee
 
@@ -184,6 +197,7 @@ class Session:
         """
         if self.sent is None:
             raise StateError("there is no 2xx that waits for its ACK")
+        self.keep_body(body, content_type)
         self.sent.acknowledge(body, content_type, now)
 
     # Actions of both
@@ -230,6 +244,10 @@ class Session:
             StateError: the session has no dialog yet, or is over.
         """
         self._expect("ringing", "established")
+        if body and (self.offering or self.update_received is not None or (self.state == "established" and not self.idle)):
+            raise StateError("another offer has no answer yet")
+        self.offering = bool(body)
+        self.keep_body(body, content_type)
         self._request("UPDATE", body, content_type, headers, now)
 
     def answer_reinvite(self, body: bytes, *, now: float, headers: Headers = (), content_type: str = SDP) -> None:
@@ -288,10 +306,15 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """No INVITE is under way in either direction: a re-INVITE may be sent (RFC 3261 section 14.1)."""
-        if self.sent is not None and not self.sent.done:
+        """No offer is under way in either direction: a re-INVITE may be sent (RFC 3261 section 14.1, RFC 3311 section 5.1)."""
+        if self.offering or self.update_received is not None or (self.sent is not None and not self.sent.done):
             return False
         return self.incoming is None or (self.incoming.answered and not self.incoming.unacknowledged)
+
+    def glare_seconds(self) -> float:
+        """When to try again what was refused with 491: 2.1 to 4 s for who chose the Call-ID, else 0 to 2 s (RFC 3261 section 14.1)."""
+        steps = int(self.endpoint.tokens.take()[:6], 16)
+        return 2.1 + steps % 191 / 100 if self.outgoing else steps % 201 / 100
 
     # From our own INVITE (`OutgoingInvite`)
 
@@ -299,7 +322,13 @@ class Session:
         """1xx other than 100."""
         if self.state not in ("calling", "ringing"):
             return
-        if message.to_tag:
+        tag = message.to_tag
+        if tag:
+            if tag not in self._early:
+                if len(self._early) >= FORKS_MAX:
+                    return
+                self._early[tag] = self._fresh(sent)
+            self.dialog = self._early[tag]
             self.dialog.learn(message)
             self.state = "ringing"
             if any("100rel" in value for value in message.get_lines("require")) and not self._acknowledge_reliably(sent, message, now):
@@ -313,7 +342,7 @@ class Session:
         except MessageError:
             return False
         last = self._reliable.get(message.to_tag)
-        if number is None or (last is not None and number != last + 1) or len(self._reliable) > FORKS_MAX:
+        if number is None or (last is not None and number != last + 1):
             return False
         self._reliable[message.to_tag] = number
         self._request("PRACK", b"", "", (("RAck", f"{number} {message.cseq} INVITE"),), now, silent=True)
@@ -323,6 +352,8 @@ class Session:
         """The first 2xx."""
         first = self.state in ("calling", "ringing")
         if first:
+            self.dialog = self._early.get(message.to_tag) or self._fresh(sent)
+            self._early.clear()
             self.dialog.learn(message)
             self.state = "established"
             self._answer = message
@@ -341,7 +372,7 @@ class Session:
     def refuse_success(self, sent: OutgoingInvite, message: Message, now: float) -> tuple[bytes, Flow]:
         """A 2xx that nobody wants: of another branch of a fork, or after CANCEL. Acknowledge it and end it by BYE."""
         kept = self.dialog
-        self.dialog = Dialog(kept.call_id, kept.local, kept.remote, sent.message.cseq, kept.remote_target)
+        self.dialog = self._fresh(sent)
         self.dialog.learn(message)
         ack = self.make_ack(sent.message, b"", "")
         endpoint = self.endpoint
@@ -351,13 +382,32 @@ class Session:
         self.dialog = kept
         return ack
 
+    def belongs(self, tag: str) -> bool:
+        """Whether a peer with this tag is in a dialog of this session; from here on we talk to that one."""
+        if not self.dialog.remote_tag or self.dialog.remote_tag == tag:
+            return True
+        early = self._early.get(tag) if self.state == "ringing" else None
+        if early is not None:
+            self.dialog = early
+        return early is not None
+
+    def _fresh(self, sent: OutgoingInvite) -> Dialog:
+        """The dialog with a branch of a fork that has not been heard of yet."""
+        if not self.dialog.remote_tag:
+            return self.dialog
+        branch = self.dialog.branch()
+        branch.local_cseq = sent.message.cseq
+        return branch
+
     def refused(self, sent: OutgoingInvite, status: int, message: Message | None, now: float) -> None:
         """A failure response, or none at all."""
         if self.state in ("calling", "ringing"):
             self.over()
             self.endpoint.events.append(Rejected(self, status, message))
         elif self.state == "established":
-            if not sent.silent:
+            if sent.silent:
+                self.timer.refused(status, now)
+            else:
                 self.endpoint.events.append(ReinviteAnswered(self, status, message))
             if status in (408, 481):
                 self.gone(message, "gone", now)
@@ -406,7 +456,8 @@ class Session:
 
     def gone(self, message: Message | None, reason: str, now: float) -> None:
         """The peer is not there any more: end an established session, and tell the owner."""
-        self.bye(now=now)
+        why = _REASONS.get(reason)
+        self.bye(now=now, headers=(("Reason", why),) if why else ())
         self.endpoint.events.append(Ended(self, message, reason))
 
     def over(self) -> None:

@@ -3,8 +3,10 @@
 Rules:
 - One side refreshes, by UPDATE without a body, or by re-INVITE with the last body where the peer takes no UPDATE; at
   half of the interval. The other one ends the session by BYE shortly before the interval is over (section 10).
-- As callee we take the caller's interval; the caller refreshes if it can. As caller we ask for an interval only where
-  the owner wants one (`Endpoint`'s ``session_seconds``); 422 is answered by the interval that it names.
+- As callee we take the caller's interval; the caller refreshes if it can. Where the owner wants an interval (`Endpoint`'s
+  ``session_seconds``) we ask for it as caller, and use it as callee of a caller that asks for none; whoever knows no
+  session timers is refreshed by us all the same. 422 is answered by the interval that it names.
+- A refresh that meets the peer's re-INVITE (491) is tried again (RFC 3261 section 14.1).
 - Refreshes are our own matter: the owner hears of none of ours.
 """
 
@@ -44,6 +46,7 @@ class SessionTimer:
 
     def ask(self, seconds: int) -> list[tuple[str, str]]:
         """Headers of an INVITE that asks for an interval; none for 0."""
+        self._seconds = seconds
         if not seconds:
             return []
         return [("Session-Expires", str(seconds)), ("Min-SE", str(INTERVAL_SECONDS_MIN))]
@@ -54,6 +57,8 @@ class SessionTimer:
         An interval that cannot be read counts as none.
         """
         seconds, refresher = _read(request)
+        if not seconds:
+            seconds, refresher = max(self._seconds or self._session.endpoint.session_seconds, minimum(request)), "uas"
         if not seconds:
             return []
         can = any(tag.strip().lower() == "timer" for value in request.get_lines("supported") for tag in value.split(","))
@@ -69,6 +74,11 @@ class SessionTimer:
             self._start(seconds, refresher != "uas", now)
         elif self._seconds:
             self._start(self._seconds, True, now)
+
+    def refused(self, status: int, now: float) -> None:
+        """A refresh by re-INVITE was refused: after 491 it is tried again; after all else the interval runs out."""
+        if status == 491 and self._refreshing:
+            self._session.endpoint.timers.start(now, self._session.glare_seconds(), self._again)
 
     def stop(self) -> None:
         """The session is over."""
@@ -92,6 +102,11 @@ class SessionTimer:
         self._timer = self._session.endpoint.timers.start(
             now, self._seconds / 2 - min(MARGIN_SECONDS_MAX, self._seconds / 3), self._unrefreshed
         )
+        self._again(now)
+
+    def _again(self, now: float) -> None:
+        if self._session.state != "established":
+            return
         try:
             self._session.refresh(now)
         except StateError:  # a re-INVITE is under way: that refreshes as well

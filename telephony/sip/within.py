@@ -6,7 +6,7 @@
 | re-INVITE, UPDATE with a body | the owner | 500 or 491 by us where one is under way already |
 | UPDATE without a body | us | 200: the peer is alive, or has moved |
 | PRACK | us | 200 if it acknowledges what we wait for, else 481 |
-| INFO, OPTIONS | us | 200; INFO is told to the owner |
+| INFO, OPTIONS | us | 200; INFO is told to the owner; 415 for a body, 469 for a package that it does not take (RFC 6086) |
 | others | the owner | |
 
 A request with a number below the last one is refused with 500.
@@ -54,8 +54,7 @@ def receive(session: "Session", transaction: ServerTransaction, message: Message
     elif method == "PRACK":
         _prack(session, transaction, message, now)
     elif method == "INFO":
-        endpoint.refuse(transaction, message, 200, now)
-        endpoint.events.append(InfoReceived(session, message))
+        _info(session, transaction, message, now)
     elif method == "OPTIONS":
         endpoint.refuse(transaction, message, 200, now, (("Allow", endpoint.allow),))
     else:
@@ -81,7 +80,7 @@ def _invite(session: "Session", transaction: ServerTransaction, message: Message
     incoming = session.incoming
     if session.state != "established" or _waits(session):
         endpoint.refuse(transaction, message, 500, now, _LATER)
-    elif session.sent is not None and not session.sent.done:
+    elif session.offering or (session.sent is not None and not session.sent.done):
         endpoint.refuse(transaction, message, 491, now)
     else:
         endpoint.transactions.trying(transaction, message, now)
@@ -96,7 +95,7 @@ def _update(session: "Session", transaction: ServerTransaction, message: Message
     endpoint = session.endpoint
     if message.body and _waits(session):
         endpoint.refuse(transaction, message, 500, now, _LATER)
-    elif message.body and session.state == "established" and session.sent is not None and not session.sent.done:
+    elif message.body and (session.offering or (session.state == "established" and session.sent is not None and not session.sent.done)):
         endpoint.refuse(transaction, message, 491, now)
     else:
         session.dialog.refresh(message)
@@ -106,6 +105,19 @@ def _update(session: "Session", transaction: ServerTransaction, message: Message
         else:
             headers = [("Contact", endpoint.contact_for(session.flow)), *session.timer.answer(message, now)]
             endpoint.refuse(transaction, message, 200, now, headers)
+
+
+def _info(session: "Session", transaction: ServerTransaction, message: Message, now: float) -> None:
+    endpoint = session.endpoint
+    known = endpoint.info_types
+    content_type = (message.get("content-type") or "").partition(";")[0].strip().lower()
+    if message.has("info-package"):
+        endpoint.refuse(transaction, message, 469, now, (("Recv-Info", ""),))
+    elif message.body and known and content_type not in known:
+        endpoint.refuse(transaction, message, 415, now, (("Accept", ", ".join(known)),))
+    else:
+        endpoint.refuse(transaction, message, 200, now)
+        endpoint.events.append(InfoReceived(session, message))
 
 
 def _prack(session: "Session", transaction: ServerTransaction, message: Message, now: float) -> None:

@@ -31,12 +31,14 @@ from telephony.jobs.queue import Offered
 from telephony.jobs.routing import Decision, Route
 from telephony.sip.address import Address
 from telephony.sip.errors import StateError
+from telephony.sip.message import Message
 from telephony.sip.session import Session
 from telephony.sip.timers import Timer
 from telephony.sip.uri import Uri
-from telephony.voice import callee, conference, rooms, talking, waiting
-from telephony.voice.legs import KIND, Legs
+from telephony.voice import bodies, callee, conference, rooms, talking, waiting
+from telephony.voice.legs import KIND, Direction, Legs
 from telephony.voice.record import Record
+from telephony.voice.renegotiation import Renegotiation
 from telephony.voice.ringing import Fork, Ringing
 from telephony.voice.step import Step
 
@@ -84,6 +86,10 @@ class Call:
         """The callee that answered."""
         self.held: set[str] = set()
         """Legs whose peers have put the call on hold."""
+        self.early_offered = False
+        """The caller, who made no offer, got ours in a provisional response."""
+        self._told: dict[str, Renegotiation] = {}
+        """Session to what its party is told by offers of ours."""
         self.offer: Offered | None = None
         """Member that the queue offers."""
         self.early_offer: Offered | None = None
@@ -94,9 +100,9 @@ class Call:
 
     def start(self, now: float) -> None:
         """Ask where it goes."""
-        content_type = (self.caller.invite.get("content-type") or "").lower()
-        if self.caller.invite.body and not content_type.startswith("application/sdp"):
-            self.finish("unsupported-body", 415, now)
+        unfit = bodies.unfit(self.caller.invite)
+        if unfit is not None:
+            self.finish("unsupported-body", unfit.status, now, unfit.headers)
             return
         self.ask("routing", "route", self._route, "routed")
 
@@ -159,6 +165,20 @@ class Call:
             return  # it has ended: the event that says so follows
         self.record.answer(by, now)
 
+    def tell(self, session: Session, leg: str, direction: Direction, now: float) -> None:
+        """One side is on hold, or not."""
+        told = self._told.get(session.id)
+        if told is None:
+            if direction == "sendrecv":
+                return
+            told = self._told[session.id] = Renegotiation(self, session, leg)
+        told.want(direction, now)
+
+    def told(self, session: Session, status: int, message: Message | None, now: float) -> None:
+        """A party has answered an offer of ours."""
+        if (told := self._told.get(session.id)) is not None:
+            told.answered(status, message, now)
+
     def mark(self, user: str, now: float) -> None:
         """The user is busy as long as the call lasts."""
         if user:
@@ -180,6 +200,8 @@ class Call:
         if self.peer is not None and self.peer.session is not None:
             self.peer.session.end(status, now=now, headers=headers)
         self.caller.end(status, now=now, headers=headers)
+        for told in self._told.values():
+            told.stop()
         for user in self._busy:
             self.calls.marks.clear(user, self.id)
         if self.room:
@@ -239,12 +261,12 @@ def _connected(call: Call, now: float, result: Result) -> str:
     return waiting.wait(call, now) if call.queued else "talking"
 
 
-def _cancelled(call: Call, now: float) -> str:
-    return call.finish("cancelled", 487, now)
+def _cancelled(call: Call, now: float, message: Message) -> str:
+    return call.finish("cancelled", 487, now, failure.reasons(message))
 
 
-def _ended(call: Call, now: float, reason: str) -> str:
-    return call.finish("caller-hung-up" if reason == "bye" else f"caller-{reason}", 200, now)
+def _ended(call: Call, now: float, reason: str, message: Message | None) -> str:
+    return call.finish("caller-hung-up" if reason == "bye" else f"caller-{reason}", 200, now, failure.reasons(message, reason))
 
 
 def _drained(call: Call, now: float) -> str:

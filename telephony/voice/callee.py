@@ -46,14 +46,22 @@ def ring(call: "Call", user: str, seconds: float, now: float) -> None:
 
 def rang(call: "Call", now: float, fork: Fork, status: int, message: Message) -> str:
     """A provisional response."""
-    sdp = sdp_of(message)
+    sdp = fork.keep_early(message)
     with contextlib.suppress(StateError):  # it has ended: the event that says so follows
         if sdp and call.caller.invite.body:
             call.legs.accept(fork.leg, sdp, None)
             call.legs.connect(call.leg, Bridge(leg=fork.leg), None)
             call.caller.progress(183, call.sdp, now=now)
         elif call.caller.state == "calling":
-            call.caller.progress(180 if status == 183 else status, now=now)
+            # A reliable response to a caller without an offer has to bring ours (RFC 3261 section 13.2.1).
+            call.early_offered = not call.caller.invite.body and call.caller.wants_reliable
+            call.caller.progress(180 if status == 183 else status, call.sdp if call.early_offered else b"", now=now)
+    return call.state
+
+
+def rang_member(call: "Call", now: float, fork: Fork, status: int, message: Message) -> str:
+    """A provisional response of a queue's member: the caller goes on hearing music."""
+    fork.keep_early(message)
     return call.state
 
 
@@ -68,7 +76,7 @@ def answered(call: "Call", now: float, fork: Fork, message: Message) -> str:
     def bridged(result: Result, now: float) -> None:
         call.happen("bridged", now, accepted[0] if accepted and not accepted[0].ok else result)
 
-    call.legs.accept(fork.leg, sdp_of(message), lambda result, now: accepted.append(result))
+    call.legs.accept(fork.leg, sdp_of(message) or fork.early.get(message.to_tag, b""), lambda result, now: accepted.append(result))
     call.legs.connect(call.leg, Bridge(leg=fork.leg), bridged)
     return "bridging"
 
@@ -89,16 +97,17 @@ def joined(call: "Call", now: float, result: Result) -> str:
     return "talking"
 
 
-def rejected(call: "Call", now: float, fork: Fork, status: int) -> str:
+def rejected(call: "Call", now: float, fork: Fork, status: int, message: Message | None) -> str:
     """A leg failed; the search goes on or is over (``failed``)."""
     if call.ringing is not None:
-        call.ringing.rejected(fork, status, now)
+        call.ringing.rejected(fork, status, now, failure.reasons(message))
     return call.state
 
 
 def failed(call: "Call", now: float, status: int) -> str:
     """Nobody answered."""
-    return call.finish("no-answer" if status == 480 else "rejected", status, now)
+    reasons = () if call.ringing is None else call.ringing.reasons
+    return call.finish("no-answer" if status == 480 else "rejected", status, now, reasons)
 
 
 def too_late(call: "Call", now: float, fork: Fork, *details: object) -> str:
@@ -119,11 +128,11 @@ def left_early(call: "Call", now: float, fork: Fork, *details: object) -> str:
     return call.finish("callee-hung-up", 480, now)
 
 
-def ended(call: "Call", now: float, fork: Fork, reason: str) -> str:
+def ended(call: "Call", now: float, fork: Fork, reason: str, message: Message | None) -> str:
     """The callee hung up."""
     if fork is not call.peer:
         return call.state
-    return call.finish("callee-hung-up" if reason == "bye" else f"callee-{reason}", 200, now)
+    return call.finish("callee-hung-up" if reason == "bye" else f"callee-{reason}", 200, now, failure.reasons(message, reason))
 
 
 def _drop(call: "Call", now: float, status: int) -> None:
@@ -140,6 +149,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("ringing", "callee-answered"): answered,
     ("ringing", "callee-rejected"): rejected,
     ("ringing", "failed"): failed,
+    ("offered", "callee-rang"): rang_member,
     ("offered", "callee-answered"): answered,
     ("offered", "callee-rejected"): rejected,
     ("bridging", "bridged"): joined,

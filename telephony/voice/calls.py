@@ -24,17 +24,21 @@ from telephony.sip.events import (
     InfoReceived,
     InviteReceived,
     Progressed,
+    ReinviteAnswered,
     ReinviteReceived,
     Rejected,
+    ReliablyAcknowledged,
     RequestReceived,
     SessionRequestReceived,
 )
+from telephony.sip.session import SDP
 from telephony.voice.call import Call
 from telephony.voice.legs import KIND
 from telephony.voice.marks import Marks
 from telephony.voice.rooms import Rooms
+from telephony.voice.talking import INFO_TYPES
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"
 _decode_dtmf = msgspec.msgpack.Decoder(Dtmf).decode
 _decode_silence = msgspec.msgpack.Decoder(RtpTimeout).decode
 _decode_ending = msgspec.msgpack.Decoder(LegEnding).decode
@@ -47,6 +51,7 @@ class Calls:
 
     def __init__(self, desk: Desk) -> None:
         desk.endpoint.allow = ALLOW
+        desk.endpoint.info_types = INFO_TYPES
         self.desk = desk
         self.marks = Marks(desk)
         self.rooms = Rooms(desk)
@@ -55,11 +60,13 @@ class Calls:
             InviteReceived: self._invite,
             Progressed: lambda event, now: self._happen(event, "rang", now, event.status, event.message),
             Answered: lambda event, now: self._happen(event, "answered", now, event.message),
-            Rejected: lambda event, now: self._happen(event, "rejected", now, event.status),
+            Rejected: lambda event, now: self._happen(event, "rejected", now, event.status, event.message),
             Acknowledged: lambda event, now: self._happen(event, "acknowledged", now, event.message),
-            Cancelled: lambda event, now: self._happen(event, "cancelled", now),
-            Ended: lambda event, now: self._happen(event, "ended", now, event.reason),
+            ReliablyAcknowledged: lambda event, now: self._happen(event, "early-acknowledged", now, event.message),
+            Cancelled: lambda event, now: self._happen(event, "cancelled", now, event.message),
+            Ended: lambda event, now: self._happen(event, "ended", now, event.reason, event.message),
             ReinviteReceived: lambda event, now: self._happen(event, "reinvited", now, event.message),
+            ReinviteAnswered: lambda event, now: self._happen(event, "reinvite-answered", now, event.status, event.message),
             InfoReceived: lambda event, now: self._happen(event, "info", now, event.message),
             SessionRequestReceived: self._request,
             RequestReceived: self._request,
@@ -119,7 +126,7 @@ class Calls:
 
     def _request(self, event: SessionRequestReceived | RequestReceived, now: float) -> None:
         if event.message.method == "OPTIONS":
-            event.request.respond(200, now=now, headers=(("Allow", ALLOW), ("Accept", "application/sdp")))
+            event.request.respond(200, now=now, headers=(("Allow", ALLOW), ("Accept", SDP), ("Supported", self.desk.endpoint.supported)))
         else:
             event.request.respond(405, now=now, headers=(("Allow", ALLOW),))
 

@@ -23,6 +23,8 @@ from telephony.sip.timers import Timer, cancel
 from telephony.voice.legs import KIND, Legs
 
 TARGETS_MAX = 8
+EARLY_MAX = 8
+"""Branches of one leg's fork whose early answers are kept."""
 STEP_SECONDS = 20.0
 _ELSEWHERE = (("Reason", 'SIP;cause=200;text="Call completed elsewhere"'),)
 _decode_proposal = msgspec.msgpack.Decoder(Proposal).decode
@@ -40,7 +42,7 @@ class Invitation(NamedTuple):
 class Fork:
     """One outbound leg."""
 
-    __slots__ = ("leg", "over", "session", "target")
+    __slots__ = ("early", "leg", "over", "session", "target")
 
     def __init__(self, leg: str, target: Target) -> None:
         self.leg = leg
@@ -48,6 +50,15 @@ class Fork:
         self.target = target
         self.session: Session | None = None
         self.over = False
+        self.early: dict[str, bytes] = {}
+        """Tag of a peer to its answer in a provisional response: a 2xx need not repeat it (RFC 6337 section 3.1.1)."""
+
+    def keep_early(self, message: Message) -> bytes:
+        """The answer in a provisional response, if it has one."""
+        sdp = sdp_of(message)
+        if sdp and (message.to_tag in self.early or len(self.early) < EARLY_MAX):
+            self.early[message.to_tag] = sdp
+        return sdp
 
 
 class Ringing:
@@ -83,6 +94,8 @@ class Ringing:
         self._forks: list[Fork] = []
         self._count = 0
         self._worst = 0
+        self.reasons: tuple[tuple[str, str], ...] = ()
+        """Reason headers of the failure that is handed back (RFC 6432)."""
         self._timer: Timer | None = None
         self._step: Timer | None = None
         self._over = False
@@ -97,13 +110,13 @@ class Ringing:
         """Legs that are rung now."""
         return [fork for fork in self._forks if not fork.over]
 
-    def rejected(self, fork: Fork, status: int, now: float) -> None:
+    def rejected(self, fork: Fork, status: int, now: float, reasons: tuple[tuple[str, str], ...] = ()) -> None:
         """A leg failed."""
         if fork.over:
             return
         fork.over = True
         self._legs.release(fork.leg)
-        self._blame(failure.of_peer(status))
+        self._blame(failure.of_peer(status), reasons)
         if status >= 600:
             self._end(now)
             self._failed(self._worst, now)
@@ -168,8 +181,10 @@ class Ringing:
             return
         fork.session.context = (self._owner, fork)
 
-    def _blame(self, status: int) -> None:
-        self._worst = failure.better(self._worst, status) if self._worst else status
+    def _blame(self, status: int, reasons: tuple[tuple[str, str], ...]) -> None:
+        worst = failure.better(self._worst, status) if self._worst else status
+        if worst != self._worst:
+            self._worst, self.reasons = worst, reasons
 
     def _give_up(self, fork: Fork, now: float, headers: tuple[tuple[str, str], ...]) -> None:
         fork.over = True

@@ -55,7 +55,7 @@ def test_reliable_ringing() -> None:
 
 def test_reliable_only_where_the_caller_wants_it() -> None:
     pair = Pair()
-    pair.a._supported = "timer"
+    pair.a.supported = "timer"
     _, callee = ring(pair)
     callee.progress(180, now=pair.now, reliable=True)
     a, b = pair.run(3)

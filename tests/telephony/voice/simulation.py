@@ -34,9 +34,9 @@ from telephony.media_processor.core import Media
 from telephony.resource_database.core import ResourceDatabase
 from telephony.routing.core import Routing
 from telephony.sip.endpoint import Endpoint
-from telephony.sip.events import Answered, Event, InviteReceived, ReinviteReceived, RequestReceived
+from telephony.sip.events import Answered, Event, InviteReceived, ReinviteAnswered, ReinviteReceived, RequestReceived
 from telephony.sip.flow import Flow
-from telephony.sip.message import Message
+from telephony.sip.message import Headers, Message
 from telephony.sip.session import Session
 
 PROXY = ("192.0.2.1", 5060)
@@ -73,6 +73,9 @@ class Phone:
         """It rings so long before it answers; None: for ever."""
         self.reject: int = 0
         """It refuses with this status."""
+        self.reject_headers: Headers = ()
+        self.refuses_changes = 0
+        """It refuses re-INVITE and UPDATE with this status."""
         self.early = False
         """It sends early media while it rings."""
         self.sessions: list[Session] = []
@@ -82,7 +85,7 @@ class Phone:
 
     def call(self, user: str, body: bytes | None = None, **headers: str) -> Session:
         """Call somebody."""
-        given = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        given = [(name.replace("_", "-"), value) for name, value in headers.items() if name != "content_type"]
         if "p_asserted_identity" not in headers and self.user != "guest":
             given.append(("P-Asserted-Identity", f"<sip:{self.user}@hotswitch>"))
         session = self.endpoint.invite(
@@ -93,6 +96,7 @@ class Phone:
             now=self.simulation.now,
             headers=given,
             body=self.sdp if body is None else body,
+            content_type=headers.get("content_type", "application/sdp"),
         )
         self.sessions.append(session)
         self.simulation.settle()
@@ -119,15 +123,21 @@ class Phone:
         if isinstance(event, InviteReceived):
             self.sessions.append(event.session)
             if self.reject:
-                event.session.reject(self.reject, now=now)
+                event.session.reject(self.reject, now=now, headers=self.reject_headers)
                 return
             event.session.progress(183 if self.early else 180, self.sdp if self.early else b"", now=now)
             if self.ring_seconds is not None:
                 self.simulation.later(self.ring_seconds, lambda: self.answer(event.session))
+        elif isinstance(event, ReinviteReceived) and self.refuses_changes:
+            event.session.reject_reinvite(self.refuses_changes, now=now)
         elif isinstance(event, ReinviteReceived):
             event.session.answer_reinvite(self.sdp, now=now)
         elif isinstance(event, Answered) and not event.session.invite.body:
             event.session.acknowledge(self.sdp, now=now)
+        elif isinstance(event, ReinviteAnswered) and event.message is not None and event.status < 300:
+            sent = event.session.sent
+            if event.message.cseq_method == "INVITE" and sent is not None and not sent.message.body:
+                event.session.acknowledge(self.sdp, now=now)
         elif isinstance(event, RequestReceived):
             self.messages.append(event.message)
             event.request.respond(self.message_status, now=now)
@@ -254,7 +264,7 @@ class Simulation:
         self.settle()
         end = self.now + seconds
         while self.now < end:
-            self.now = min(end, self.now + STEP_SECONDS)
+            self.now = min(end, max(self.now + STEP_SECONDS, self._next()))
             due = sorted(one for one in self._agenda if one[0] <= self.now)
             self._agenda = [one for one in self._agenda if one[0] > self.now]
             for _, _, action in due:
@@ -265,6 +275,13 @@ class Simulation:
             for phone in self.phones.values():
                 phone.endpoint.timeout(self.now)
             self.settle()
+
+    def _next(self) -> float:
+        """When something is due."""
+        due = [one[0] for one in self._agenda]
+        due += [at for id, core in self.cores.items() if id not in self.dead and not isinstance(core, Media) and (at := core.deadline())]
+        due += [at for phone in self.phones.values() if (at := phone.endpoint.deadline())]
+        return min(due, default=self.now)
 
     def tick(self) -> None:
         """One tick of the media processors (they need none for signalling)."""

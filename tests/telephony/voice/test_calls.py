@@ -228,12 +228,15 @@ def test_hold_gives_music_and_resume_joins_again(simulation: Simulation) -> None
     before = len(simulation.jobs)
     session.reinvite(sdp(40002, "sendonly"), now=simulation.now)
     simulation.run(0.2)
-    assert [job[1] for job in simulation.jobs[before:]] == ["offer", "connect"]
+    assert [job[1] for job in simulation.jobs[before:]] == ["offer", "connect", "propose", "accept"]
     simulation.phones["1002"].sessions[0].reinvite(b"", now=simulation.now)
     simulation.run(0.2)
     session.reinvite(sdp(40002), now=simulation.now)
     simulation.run(0.2)
-    assert [job[1] for job in simulation.jobs[before:]][-2:] == ["offer", "connect"]
+    assert [job[1] for job in simulation.jobs[before:]][-4:] == ["offer", "connect", "propose", "accept"]
+    told = [event.message.body for event in simulation.phones["1002"].named("ReinviteReceived")]  # type: ignore[union-attr]
+    assert [b"a=sendonly" in body for body in told] == [True, False]
+    assert b"a=sendrecv" in told[1]
     assert session.state == "established"
     session.bye(now=simulation.now)
     simulation.run(1.0)
