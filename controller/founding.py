@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from controller.state import Access, Bundle, Cluster, Machine, Pool, Queue, Rout
 from controller.tables import Draft
 from controller.tidying import tidy_tables
 
-DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256, "SHA-512-256": partial(hashlib.new, "sha512_256")}
 """Algorithms of the digest (RFC 8760) and their hash."""
 TOKEN_BYTES = 32
 PASSWORD_CHARACTERS = 16

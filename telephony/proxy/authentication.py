@@ -1,15 +1,18 @@
 """Who a request comes from, by digest (RFC 3261 section 22, RFC 7616, RFC 8760).
 
 Rules:
-- The user's secrets come with the configuration; a nonce is stateless and any proxy takes another's.
+- The user's secrets come with the configuration. A nonce is stateless; one of another proxy, or of this one before its last
+  start, is stale: the client is challenged again and has failed nothing.
 - An unknown user is checked against a secret that nobody has, and answered as a wrong password is: no user is betrayed.
   For the same reason numbers that we have not given away are claimed like those that we have (`Authentication.claims`).
 - A user who is locked at the source is not checked at all, and answered alike.
 - A count of a nonce (``nc``) is taken once: what was recorded cannot be sent again (RFC 7616 section 3.4). The last
-  `COUNTS_MAX` nonces in use are remembered by each proxy.
+  `COUNTS_MAX` nonces in use are remembered.
+- Challenges are several, MD5's first (`OFFERED`). RFC 8760 section 2.4 wants the best on top, but phones in use look at the
+  first one alone (JsSIP, SIPp), and one that knows better finds it below. `MD5_ALONE` fail at the mere sight of another one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from telephony.sip.digest import Nonces, challenges, fields, realm_of, verify
@@ -18,6 +21,12 @@ from telephony.sip.message import Message
 COUNTS_MAX = 20_000
 AUTHORIZATIONS_MAX = 8
 """Authorization headers that are looked at in one request."""
+OFFERED = ("MD5", "SHA-256")
+"""Algorithms of the challenges, in their order."""
+MD5_ONLY = ("MD5",)
+MD5_ALONE = ("baresip v0", "baresip v1", "baresip/0", "baresip/1")
+"""How the User-Agent of a phone starts that takes no challenge at all where one of several has an algorithm unknown to it
+(baresip before 2.0 says "Function not implemented")."""
 _NOBODY: dict[str, str] = {}
 
 
@@ -39,10 +48,11 @@ NOTHING_CHECKED = Checked()
 class Authentication:
     """Checks requests against the users of one realm."""
 
-    def __init__(self, realm: str, users: dict[str, dict[str, str]], secret: bytes) -> None:
+    def __init__(self, realm: str, users: dict[str, dict[str, str]], secret: bytes, offered: Sequence[str] = OFFERED) -> None:
         self.realm = realm
         self._users = users
         self._nonces = Nonces(secret)
+        self._offered = tuple(offered)
         self._counts: dict[str, int] = {}
         self._digits = frozenset(len(name) for name in users if name.isdigit())
 
@@ -70,10 +80,10 @@ class Authentication:
             if freshness == "bad":
                 continue
             user = given.get("username", "")
-            if locked(user) or not verify(given, message.method or "", self._users.get(user, _NOBODY), message.uri):
+            if locked(user) or not verify(given, message.method or "", self._users.get(user, _NOBODY), message.uri, message.body):
                 guessed = user
                 continue
-            if freshness == "stale" or not self._counted(nonce + user, given.get("nc")):
+            if freshness == "stale" or not self._nonces.own(nonce) or not self._counted(nonce + user, given.get("nc")):
                 stale = True
                 continue
             return Checked(user)
@@ -88,9 +98,10 @@ class Authentication:
                 if realm_of(value) != self.realm:
                     message.add("proxy-authorization", value)
 
-    def challenges(self, now: float, stale: bool) -> list[str]:
-        """Values of the challenge's header."""
-        return challenges(self.realm, self._nonces.make(now), stale)
+    def challenges(self, now: float, stale: bool, agent: str = "") -> list[str]:
+        """Values of the challenge's header; ``agent`` is the User-Agent of whom it is for."""
+        offered = MD5_ONLY if agent.startswith(MD5_ALONE) else self._offered
+        return challenges(self.realm, self._nonces.make(now), stale, offered)
 
     def _counted(self, nonce: str, count: str | None) -> bool:
         """Whether this use of the nonce is new."""

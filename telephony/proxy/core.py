@@ -359,7 +359,7 @@ class Proxy:
         else:
             checked = NOTHING_CHECKED
         self.counters.challenged += 1
-        values = self._authentication.challenges(now, checked.stale)
+        values = self._authentication.challenges(now, checked.stale, message.get("user-agent") or "")
         self.refuse(server, message, status, now, headers=[(challenge, value) for value in values])
         return ""
 

@@ -4,10 +4,12 @@ Rules:
 - A nonce is stateless: its time, some chance, and a MAC under the proxies' common secret; any proxy checks another's nonce. One
   that is too old is *stale*: the client is challenged again without having failed. No two are equal, however quickly they
   follow each other: who counts the uses of each would take the second one's first use for a repetition.
-- Both SHA-256 and MD5 are answered to and checked. What a challenge offers is its owner's choice, MD5 alone by default:
-  RFC 8760 section 2.4 wants SHA-256 first and MD5 second, but deployed phones (baresip before 2.0: "Function not
-  implemented") give up on any response that holds a challenge with SHA-256, wherever the one with MD5 stands.
-- qop is ``auth``; a client that sends none (RFC 2069) is answered the old way, MD5 only.
+- A nonce also says which process made it (`Nonces.own`): that one alone knows which counts of it were used, so that for any
+  other a nonce of the cluster is stale, and nothing that was recorded can be sent again through another proxy.
+- SHA-512-256, SHA-256 and MD5 are answered to and checked. What a challenge offers, and in which order, is its owner's choice
+  (`telephony.proxy.authentication`).
+- qop is ``auth``; ``auth-int`` (the body is hashed too) is checked and answered where it is asked for. A client that sends none
+  (RFC 2069) is answered the old way, MD5 only.
 - Values are compared in constant time.
 """
 
@@ -24,12 +26,19 @@ NONCE_SECONDS_MAX = 300.0
 """Age at which a nonce is stale."""
 SALT_DIGITS = 8
 """Chance in a nonce: two challenges of one moment are two nonces, since their clients each count from 1."""
-STAMP_DIGITS = 10 + SALT_DIGITS
+MAKER_DIGITS = 8
+"""Who made it."""
+STAMP_DIGITS = 10 + SALT_DIGITS + MAKER_DIGITS
 MAC_DIGITS = 24
 
-_ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
-_NO_SECRET = {"MD5": "!" * 32, "SHA-256": "!" * 64}
-ALGORITHMS = ("SHA-256", "MD5")
+
+def _sha512_256(data: bytes) -> "hashlib._Hash":
+    return hashlib.new("sha512_256", data)
+
+
+_ALGORITHMS: dict[str, Callable[[bytes], "hashlib._Hash"]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256, "SHA-512-256": _sha512_256}
+_NO_SECRET = {"MD5": "!" * 32, "SHA-256": "!" * 64, "SHA-512-256": "!" * 64}
+ALGORITHMS = ("SHA-512-256", "SHA-256", "MD5")
 """Known, best first."""
 OFFERED = ("MD5",)
 """In a challenge, unless its owner says otherwise."""
@@ -54,18 +63,23 @@ class Nonces:
         self._key = hmac.new(secret, b"hotswitch digest nonce", "sha256")
         self._seconds_max = seconds_max
         self._salts = Tokens(random)
+        self._maker = self._salts.take()[:MAKER_DIGITS]
 
     def make(self, wall: float) -> str:
         """A nonce of this time (unix seconds)."""
-        stamp = f"{int(wall * 16) & 0xFFFFFFFFFF:010x}{self._salts.take()[:SALT_DIGITS]}"
+        stamp = f"{int(wall * 16) & 0xFFFFFFFFFF:010x}{self._salts.take()[:SALT_DIGITS]}{self._maker}"
         return stamp + self._mac(stamp)
+
+    def own(self, nonce: str) -> bool:
+        """It was made here, not by another one under the same secret."""
+        return nonce[STAMP_DIGITS - MAKER_DIGITS : STAMP_DIGITS] == self._maker
 
     def check(self, nonce: str, wall: float) -> str:
         """``ok``, ``stale``, or ``bad`` (not of ours)."""
         stamp, mac = nonce[:STAMP_DIGITS], nonce[STAMP_DIGITS:]
         if len(mac) != MAC_DIGITS or not hmac.compare_digest(mac.encode(errors="replace"), self._mac(stamp).encode()):
             return "bad"
-        age = wall - int(stamp[:-SALT_DIGITS], 16) / 16
+        age = wall - int(stamp[:10], 16) / 16
         return "ok" if -60.0 <= age <= self._seconds_max else "stale"
 
     def _mac(self, stamp: str) -> str:
@@ -76,8 +90,8 @@ class Nonces:
 
 def challenges(realm: str, nonce: str, stale: bool = False, algorithms: Sequence[str] = OFFERED) -> list[str]:
     """Values of WWW-Authenticate or Proxy-Authenticate, one an algorithm, in their order."""
-    tail = ", stale=true" if stale else ""
-    return [f'Digest realm={quote(realm)}, nonce="{nonce}", algorithm={name}, qop="auth"{tail}' for name in algorithms]
+    head = f'Digest realm={quote(realm)}, nonce="{nonce}", qop="auth"{", stale=true" if stale else ""}, algorithm='
+    return [head + name for name in algorithms]
 
 
 def fields(value: str) -> dict[str, str] | None:
@@ -106,7 +120,7 @@ def realm_of(value: str) -> str:
         return ""
 
 
-def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: str) -> bool:
+def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: str, body: bytes = b"") -> bool:
     """Whether a client's answer proves the secret. The nonce is checked apart (`Nonces.check`).
 
     ``secret_ha1`` maps algorithm to H(A1); ``uri`` is the Request-URI, which the answer's ``uri`` need not repeat
@@ -117,20 +131,22 @@ def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: 
         return False
     known = secret_ha1.get(algorithm)
     secret = known or _NO_SECRET[algorithm]
-    ha2 = _hash(algorithm, f"{method}:{given.get('uri', uri)}")
     qop = given.get("qop")
+    ha2 = _hash(algorithm, _a2(algorithm, method, given.get("uri", uri), body if qop == "auth-int" else None))
     if qop is None:
         if algorithm != "MD5":
             return False
         wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{ha2}")
-    elif qop == "auth":
-        wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{given.get('nc', '')}:{given.get('cnonce', '')}:auth:{ha2}")
+    elif qop in ("auth", "auth-int"):
+        wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{given.get('nc', '')}:{given.get('cnonce', '')}:{qop}:{ha2}")
     else:
         return False
     return hmac.compare_digest(wanted.encode(), given.get("response", "").lower().encode(errors="replace")) and known is not None
 
 
-def answer(challenge_values: list[str], credentials: Credentials, method: str, uri: str, cnonce: str, count: int = 1) -> str | None:
+def answer(
+    challenge_values: list[str], credentials: Credentials, method: str, uri: str, cnonce: str, count: int = 1, body: bytes = b""
+) -> str | None:
     """Value of Authorization or Proxy-Authorization for the best challenge that we know; None: we know none."""
     best: dict[str, str] | None = None
     rank = len(ALGORITHMS)
@@ -148,14 +164,16 @@ def answer(challenge_values: list[str], credentials: Credentials, method: str, u
         return None
     algorithm = ALGORITHMS[rank]
     secret = ha1(credentials.username, best["realm"], credentials.password, algorithm)
-    ha2 = _hash(algorithm, f"{method}:{uri}")
+    offered = [word.strip().lower() for word in best.get("qop", "").split(",")]
+    qop = next((word for word in ("auth", "auth-int") if word in offered), "")
+    ha2 = _hash(algorithm, _a2(algorithm, method, uri, body if qop == "auth-int" else None))
     out = (
         f"Digest username={quote(credentials.username)}, realm={quote(best['realm'])}, nonce={quote(best['nonce'])},"
         f" uri={quote(uri)}, algorithm={algorithm}"
     )
-    if "auth" in [word.strip().lower() for word in best.get("qop", "").split(",")]:
-        response = _hash(algorithm, f"{secret}:{best['nonce']}:{count:08x}:{cnonce}:auth:{ha2}")
-        out += f', qop=auth, nc={count:08x}, cnonce="{cnonce}"'
+    if qop:
+        response = _hash(algorithm, f"{secret}:{best['nonce']}:{count:08x}:{cnonce}:{qop}:{ha2}")
+        out += f', qop={qop}, nc={count:08x}, cnonce="{cnonce}"'
     elif "qop" in best:
         return None
     else:
@@ -165,7 +183,7 @@ def answer(challenge_values: list[str], credentials: Credentials, method: str, u
     return f'{out}, response="{response}"'
 
 
-def answer_again(value: str, credentials: Credentials, method: str, uri: str, cnonce: str) -> str | None:
+def answer_again(value: str, credentials: Credentials, method: str, uri: str, cnonce: str, body: bytes = b"") -> str | None:
     """An answer of ours once more, for the same nonce: with its next count (RFC 7616 section 3.4); None: it cannot be read."""
     try:
         given = fields(value) or {}
@@ -173,7 +191,12 @@ def answer_again(value: str, credentials: Credentials, method: str, uri: str, cn
     except ValueError:
         return None
     challenge = ", ".join(f"{name}={quote(given[name])}" for name in ("realm", "nonce", "algorithm", "qop", "opaque") if name in given)
-    return answer([f"Digest {challenge}"], credentials, method, uri, cnonce, count + 1)
+    return answer([f"Digest {challenge}"], credentials, method, uri, cnonce, count + 1, body)
+
+
+def _a2(algorithm: str, method: str, uri: str, body: bytes | None) -> str:
+    """A2 (RFC 7616 section 3.4.3); ``body``: of ``auth-int``."""
+    return f"{method}:{uri}" if body is None else f"{method}:{uri}:{_ALGORITHMS[algorithm](body).hexdigest()}"
 
 
 def _hash(algorithm: str, text: str) -> str:

@@ -308,7 +308,7 @@ class Endpoint:
         """
         header, proof = ("www-authenticate", "authorization") if response.status == 401 else ("proxy-authenticate", "proxy-authorization")
         values = response.get_lines(header)
-        proved = answer(values, credentials, message.method or "", message.uri, self.tokens.take())
+        proved = answer(values, credentials, message.method or "", message.uri, self.tokens.take(), body=message.body)
         if proved is None:
             return None
         realm = realm_of(proved)
@@ -319,7 +319,7 @@ class Endpoint:
         again = self.again(message)
         again.remove(proof)
         for value in others:
-            again.add(proof, answer_again(value, credentials, message.method or "", message.uri, self.tokens.take()) or value)
+            again.add(proof, answer_again(value, credentials, message.method or "", message.uri, self.tokens.take(), message.body) or value)
         again.add(proof, proved)
         return again
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from telephony.sip.digest import Credentials, Nonces, answer, answer_again, challenges, fields, ha1, realm_of, verify
+from telephony.sip.digest import ALGORITHMS, Credentials, Nonces, answer, answer_again, challenges, fields, ha1, realm_of, verify
 
 MUFASA = Credentials("Mufasa", "Circle of Life")
 CHALLENGE = (
@@ -32,6 +32,15 @@ def test_example_of_rfc_7616(algorithm: str, response: str) -> None:
     assert not verify(given, "GET", {}, "/dir/index.html")
 
 
+def test_example_of_rfc_7616_with_sha_512_256() -> None:
+    """Section 3.9.2, its response as erratum 4897 has it."""
+    challenge = 'Digest realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK"'
+    doe = Credentials("J\u00e4s\u00f8n Doe", "Secret, or not?")
+    given = fields(answer([challenge], doe, "GET", "/doe.json", "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v") or "")
+    assert given is not None
+    assert given["response"] == "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
+
+
 def test_the_best_challenge_is_answered() -> None:
     nonce = Nonces(b"secret").make(1000.0)
     values = challenges("r", nonce, algorithms=("SHA-256", "MD5"))
@@ -40,7 +49,19 @@ def test_the_best_challenge_is_answered() -> None:
     assert "algorithm=SHA-256" in (answer(values, MUFASA, "REGISTER", "sip:r", "c") or "")
     assert "algorithm=MD5" in (answer(values[1:], MUFASA, "REGISTER", "sip:r", "c") or "")
     assert answer(['Basic realm="r"', "Digest realm=unfinished"], MUFASA, "REGISTER", "sip:r", "c") is None
-    assert answer(['Digest realm="r", nonce="n", qop="auth-int"'], MUFASA, "REGISTER", "sip:r", "c") is None
+    assert answer(['Digest realm="r", nonce="n", qop="auth-conf"'], MUFASA, "REGISTER", "sip:r", "c") is None
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_auth_int_covers_the_body(algorithm: str) -> None:
+    value = answer([f'Digest realm="r", nonce="n", qop="auth-int", algorithm={algorithm}'], MUFASA, "MESSAGE", "sip:r", "c", body=b"hi")
+    given = fields(value or "")
+    assert given is not None
+    secret = {algorithm: ha1("Mufasa", "r", "Circle of Life", algorithm)}
+    assert given["qop"] == "auth-int"
+    assert verify(given, "MESSAGE", secret, "sip:r", b"hi")
+    assert not verify(given, "MESSAGE", secret, "sip:r", b"ho")
+    assert not verify({**given, "qop": "auth"}, "MESSAGE", secret, "sip:r", b"hi")
 
 
 def test_a_client_without_qop() -> None:
@@ -70,6 +91,8 @@ def test_nonces() -> None:
     assert len({nonces.make(1_800_000_000.0) for _ in range(1000)}) == 1000
     assert nonces.check(nonce, 1_800_000_300.2) == "stale"
     assert nonces.check(nonce, 1_799_999_000.0) == "stale"
+    assert nonces.own(nonce)
+    assert not Nonces(b"secret").own(nonce), "another process made it"
     assert Nonces(b"other").check(nonce, 1_800_000_001.0) == "bad"
     for broken in ("", nonce[:-1], nonce[:-1] + ("0" if nonce[-1] != "0" else "1"), "é" * 42, "0" * 42):
         assert nonces.check(broken, 1_800_000_001.0) == "bad"
