@@ -29,6 +29,8 @@ from telephony.sip.request import ClientRequest, ServerRequest
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.session import Session
 from telephony.sip.session_timer import too_small
+from telephony.sip.subscriber import Subscriber
+from telephony.sip.subscriptions import Subscriptions
 from telephony.sip.text import safe
 from telephony.sip.timers import Timers
 from telephony.sip.tokens import Tokens, mark
@@ -93,6 +95,7 @@ class Endpoint:
         self.transactions = Transactions(self, self.out, self.timers)
         self.sessions: dict[str, Session] = {}
         """Every session that is not over, by its id."""
+        self.subscriptions = Subscriptions(self)
         self.dropped = 0
         """Messages that could be neither taken nor answered."""
         self._dialogs: dict[str, Session] = {}
@@ -212,6 +215,36 @@ class Endpoint:
         request.send(now)
         return request
 
+    def subscribe(
+        self,
+        event: str,
+        target: str,
+        from_: str,
+        to: str,
+        flow: Flow,
+        *,
+        now: float,
+        seconds: int = 3600,
+        route: Sequence[str] = (),
+        headers: Headers = (),
+        credentials: Credentials | None = None,
+    ) -> Subscriber:
+        """Ask to be told of something; `Notified` follows as long as it lasts, `SubscriptionEnded` at its end.
+
+        Args:
+            event: package and, if any, id.
+            seconds: how long; it is refreshed. 0: the state is wanted once.
+
+        Raises:
+            ValueError: a value would break the message.
+        """
+        dialog = Dialog(f"{self.tokens.take()}{self.tokens.take()}", f"{from_};tag={self.new_tag()}", to, 0, target)
+        dialog.route_set = list(route)
+        subscriber = Subscriber(self, dialog, flow, event, seconds, headers, credentials)
+        self.subscriptions.add(subscriber)
+        subscriber.subscribe(now)
+        return subscriber
+
     def contact_for(self, flow: Flow) -> str:
         """Our Contact value towards a flow."""
         return f"<sip:{self._contact}>" if flow.transport == "udp" else f"<sip:{self._contact};transport={flow.transport}>"
@@ -237,6 +270,8 @@ class Endpoint:
             unsupported = message.get("require") or ""
         if unsupported:
             self.refuse(transaction, message, 420, now, (("Unsupported", unsupported),))
+        elif method in ("SUBSCRIBE", "NOTIFY") and self._subscription(transaction, message, now):
+            return
         elif message.to_tag:
             session = self._dialogs.get(f"{message.call_id} {message.to_tag}")
             if session is None or not session.belongs(message.from_tag):
@@ -249,6 +284,14 @@ class Endpoint:
             self._invite_received(transaction, message, now)
         else:
             self.out.append(RequestReceived(ServerRequest(self, transaction, message), message))
+
+    def _subscription(self, transaction: ServerTransaction, message: Message, now: float) -> bool:
+        """A message of a subscription; False: it belongs to none."""
+        try:
+            return self.subscriptions.receive(transaction, message, now)
+        except MessageError as error:
+            self.refuse(transaction, message, error.status, now, reason=error.reason)
+            return True
 
     def acknowledged(self, message: Message, flow: Flow, now: float) -> None:
         """ACK of a 2xx, or a stray one."""

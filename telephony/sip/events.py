@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from telephony.sip.message import Message
 
 if TYPE_CHECKING:
+    from telephony.sip.notifier import Notifier
     from telephony.sip.request import ClientRequest, ServerRequest
     from telephony.sip.session import Session
+    from telephony.sip.subscriber import Subscriber
 
 
 class InviteReceived(NamedTuple):
@@ -129,6 +131,29 @@ class ByeAnswered(NamedTuple):
     message: Message | None
 
 
+class SubscribeReceived(NamedTuple):
+    """A peer wants to know something (RFC 6665). Answer with `Notifier.accept` and `notify`, or with `reject`."""
+
+    notifier: "Notifier"
+    message: Message
+
+
+class Notified(NamedTuple):
+    """A NOTIFY for a subscription of ours came; 200 is sent already."""
+
+    subscriber: "Subscriber"
+    message: Message
+
+
+class SubscriptionEnded(NamedTuple):
+    """A subscription is over, from either side; not told where the owner ended it by `Notifier.end`."""
+
+    subscription: "Notifier | Subscriber"
+    reason: str
+    """``expired``, ``unsubscribed``, ``refused``, ``unreachable``, ``no-notify``, or what the notifier says (section 4.1.3)."""
+    message: Message | None
+
+
 Event = (
     InviteReceived
     | Progressed
@@ -145,4 +170,7 @@ Event = (
     | RequestReceived
     | ResponseReceived
     | ByeAnswered
+    | SubscribeReceived
+    | Notified
+    | SubscriptionEnded
 )

@@ -91,12 +91,13 @@ class ClientRequest:
 class ServerRequest:
     """A request that we were sent."""
 
-    __slots__ = ("_endpoint", "_tag", "_transaction", "context", "flow", "id", "message")
+    __slots__ = ("_endpoint", "_transaction", "context", "flow", "id", "message", "tag")
 
     def __init__(self, endpoint: "Endpoint", transaction: ServerTransaction, message: Message) -> None:
         self._endpoint = endpoint
         self._transaction = transaction
-        self._tag = message.to_tag or endpoint.new_tag()
+        self.tag = message.to_tag or endpoint.new_tag()
+        """Our To tag."""
         self.id = transaction.key
         self.message = message
         self.flow = transaction.flow
@@ -119,7 +120,7 @@ class ServerRequest:
             ValueError: a value would break the message.
         """
         response = make_response(
-            self.message, status, reason, to_tag=self._tag, headers=self._endpoint.response_headers(headers, body, content_type), body=body
+            self.message, status, reason, to_tag=self.tag, headers=self._endpoint.response_headers(headers, body, content_type), body=body
         )
         if not self._transaction.respond(status, response.serialize(), now):
             raise StateError(f"{self.message.method} has its final response already")
