@@ -48,6 +48,7 @@ from media.record import LegRecord
 from media.report import report
 from media.sockets import PortsExhaustedError, Sockets
 from media.switchboard import Switchboard
+from media.transports import Transports
 
 EVENTS_MAX = 10_000
 TIMEOUT_CHECK_SECONDS = 0.5
@@ -72,6 +73,7 @@ class Desk:
         self._records: dict[str, LegRecord] = {}
         self._by_leg: dict[int, LegRecord] = {}
         self._board = Switchboard(self.engine, self._records)
+        self._transports = Transports(self.engine)
         self._events: list[tuple[str, str, Event]] = []
         self._program = Program(self.engine, self._board, self._records, self._say)
         self._timeouts_due = now
@@ -102,6 +104,7 @@ class Desk:
                 continue
             self._keep(record)
         self.engine.transcoder.take_over()
+        self.engine.guard.take_over()
         self._board.take_over()
         self._program.take_over()
         self.engine.changed()
@@ -166,8 +169,9 @@ class Desk:
         new = record is None
         if record is None:
             record = self._make(job.leg, job.call, client, now)
+        record.keys = []
         try:
-            self._apply(record, agreement)
+            attributes = self._apply(record, agreement)
         except MediaError:
             if new:
                 self.engine.legs.free(record.leg)
@@ -182,6 +186,7 @@ class Desk:
             agreement.answer_direction(),
             agreement.mux,
             self._rtcp_port(record.leg),
+            attributes,
         )
         self._describe(record, media, description.time)
         self._board.route(record)
@@ -199,8 +204,9 @@ class Desk:
             text = sdp.write(sdp.Local(host, record.session, record.version, time), media)
         record.sdp = text
 
-    def _apply(self, record: LegRecord, agreement: Agreement) -> None:
-        """Set a leg's arrays to what was agreed on."""
+    def _apply(self, record: LegRecord, agreement: Agreement) -> list[str]:
+        """Set a leg's arrays to what was agreed on; attributes of our answer."""
+        self._transports.check(agreement)
         try:
             place.place(self.engine, record.leg, self._configuration.host, agreement)
         except PortsExhaustedError as error:
@@ -220,6 +226,7 @@ class Desk:
         legs.clock[leg] = legs.rate[leg] = agreement.codec.clock
         legs.sends[leg], legs.receives[leg] = agreement.sends, agreement.receives
         record.agreement = agreement
+        return self._transports.apply(record, agreement)
 
     def _propose(self, job: Propose, client: str, now: float) -> Proposal:
         record = self._records.get(job.leg)
@@ -231,6 +238,7 @@ class Desk:
                 self.engine.legs.free(record.leg)
                 raise MediaError("full", str(error)) from None
             self._keep(record)
+        protocol, attributes = self._transports.propose(record, job.protocol)
         formats, kinds = negotiation.offer()
         record.offered = kinds
         leg = record.leg
@@ -240,7 +248,7 @@ class Desk:
             legs.receives[leg] = True
             for kind, number in kinds.items():
                 legs.kinds[leg, kind] = number
-        section = sdp.audio(int(legs.port[leg]), "RTP/AVP", formats, job.direction, True, self._rtcp_port(leg))
+        section = sdp.audio(int(legs.port[leg]), protocol, formats, job.direction, True, self._rtcp_port(leg), attributes)
         self._describe(record, [section], "0 0")
         self._board.notes.write(record)
         return Proposal(sdp=record.sdp)
@@ -250,7 +258,7 @@ class Desk:
         if not record.offered:
             raise MediaError("bad-request", f"nothing was proposed for leg {job.leg!r}")
         try:
-            agreement = negotiation.accept(self._parse(job.sdp), record.offered)
+            agreement = negotiation.accept(self._parse(job.sdp), record.offered, record.keys)
         except negotiation.NotAcceptableError as error:
             raise MediaError("not-acceptable", str(error)) from None
         self._apply(record, agreement)
@@ -319,6 +327,7 @@ class Desk:
         self._board.leave(record)
         self.engine.reports.send(np.array([record.leg]), now, leaving=True)
         place.vacate(self.engine, record.leg)
+        self.engine.guard.forget(record.leg)
         self.engine.legs.free(record.leg)
         del self._records[record.name], self._by_leg[record.leg]
         return final

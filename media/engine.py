@@ -31,6 +31,7 @@ from media.relay import Relay
 from media.rtcp import ReportsIn, ReportsOut
 from media.send import Sender
 from media.sockets import Sockets
+from media.srtp.guard import Guard
 from media.transcode import Transcoder
 
 TICK_SECONDS = 0.005
@@ -63,20 +64,21 @@ class Engine:
         self.bank = Bank()
         self.recorder = Recorder()
         self.inbox = Inbox()
+        self.guard = Guard(legs, self.inbox)
         self.rtp = Addresses(2 * legs.capacity)
         self.rtcp = Addresses(2 * legs.capacity)
         self.playout = Playout(legs)
         self.ring = JitterRing(legs, self.playout, legs.capacity)
         self.packets = PacketRing(legs)
         self.events = EventsIn(legs)
-        self.sender = Sender(legs, sockets)
+        self.sender = Sender(legs, sockets, self.guard)
         self.digits = DigitsOut(legs, self.sender, self.bank)
-        self.relay = Relay(legs, self.inbox, sockets)
-        self.reports = ReportsOut(legs, sockets, rng)
+        self.relay = Relay(legs, self.inbox, sockets, self.guard)
+        self.reports = ReportsOut(legs, sockets, self.guard, rng)
         reports_in = ReportsIn(legs, self.inbox)
         self._mixer = Mixer(max(legs.capacity, 1))
         self.transcoder = Transcoder(legs, self.playout, self.ring, self.packets, self._mixer, self.sender)
-        ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in)
+        ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in, self.guard)
         self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, ways)
         self._phases: list[Phase] = plan(legs)
         self._stale = False
@@ -209,3 +211,4 @@ class Engine:
             recording.close()
         self.recorder.close()
         self.bank.close()
+        self.guard.close()

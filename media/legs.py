@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from media import coders
 from media.arrays import F64, I16, I32, I64, U8, U16, U32, Arena, Bool, LayoutError
+from media.srtp.suites import KEY_BYTES_MAX
 
 LAYOUT_VERSION = 1
 FRAME_SAMPLES = 160
@@ -80,6 +81,25 @@ class Legs:
     """The peer wants to hear us and its address is known."""
     receives: Bool
     """We take what the peer sends."""
+
+    # SRTP (`media.srtp`)
+    secured: Bool
+    """Nothing passes in the clear."""
+    suite: U8
+    """`media.srtp.suites`; 0: no keys yet."""
+    key_in: Annotated[U8, KEY_BYTES_MAX]
+    """Master key and salt of what comes in."""
+    key_out: Annotated[U8, KEY_BYTES_MAX]
+    ssrc_secured: I64
+    """Source of the packet that was opened last; -1: none."""
+    index_in: I64
+    """Its highest index (RFC 3711 section 3.3.1); -1: none."""
+    index_out: I64
+    """Highest index that was sent; -1: none."""
+    report_index_in: I64
+    """Highest index of SRTCP; -1: none."""
+    report_index_out: I64
+    """Packets of SRTCP that were sent."""
 
     # Codecs
     kinds: Annotated[U8, 128]
@@ -274,6 +294,8 @@ class Legs:
         self.used[leg] = True
         self.since[leg] = now
         for index in (self.target, self.relay_source, self.room, self.sequence_bad, self.ssrc_in, self.ssrc_next):
+            index[leg] = -1
+        for index in (self.ssrc_secured, self.index_in, self.index_out, self.report_index_in):
             index[leg] = -1
         self.round_trip[leg] = -1.0
         self.stamp[leg] = self.packet_stamp[leg] = -1

@@ -1,18 +1,24 @@
 """Offer and answer (RFC 3264): what two sides agree on for one audio stream.
 
 Rules:
-- The first audio section over RTP/AVP or RTP/AVPF with an IPv4 address and a codec of ours is taken; every other section is refused.
+- The first audio section over RTP/AVP(F), or RTP/SAVP(F) with a key of a suite of ours (RFC 4568), with an IPv4 address and a codec of
+  ours is taken; every other section is refused.
 - The offerer's order of codecs decides. One codec is answered, with telephone-event and comfort noise where they were offered at its clock.
+- A section over RTP/AVP with keys is an offer of SRTP to who can, as many phones make it: it is answered with a key.
 - Hold is a direction; the address 0.0.0.0 means the same (RFC 3264 section 8.4).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from media import coders
 from media.codecs import CODECS, COMFORT, EVENT, OPUS, Codec, find
 from media.sdp import REVERSE, Description, Direction, Media
+from media.srtp import sdes
+from media.srtp.sdes import Crypto
 
 PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+SECURE_PROTOCOLS = ("RTP/SAVP", "RTP/SAVPF")
 EVENT_TYPE = 101
 """Payload type of telephone-event in our offers."""
 COMFORT_TYPE = 13
@@ -49,6 +55,8 @@ class Agreement:
     protocol: str = "RTP/AVP"
     section: int = 0
     """Which media section it is."""
+    crypto: Crypto | None = None
+    """The peer's key and its suite; None: none."""
 
     @property
     def receives(self) -> bool:
@@ -90,9 +98,12 @@ def _types(media: Media) -> list[int]:
     return [int(text) for text in media.formats if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128]
 
 
-def _agree(media: Media, section: int, offered: dict[int, int] | None) -> Agreement | None:
-    """Agree on a section; ``offered``: payload types of our own offer and their kinds, or None if the peer offers."""
-    if media.kind != "audio" or media.port == 0 or media.protocol not in PROTOCOLS or media.family != "IP4":
+def _agree(media: Media, section: int, offered: dict[int, int] | None, keys: Sequence[Crypto] | None = None) -> Agreement | None:
+    """Agree on a section; ``offered``: payload types of our own offer and their kinds, or None if the peer offers; ``keys``: ours."""
+    if media.kind != "audio" or media.port == 0 or media.family != "IP4":
+        return None
+    crypto = sdes.choose(media.crypto, None if keys is None else frozenset((key.tag, key.suite) for key in keys))
+    if media.protocol not in PROTOCOLS + (SECURE_PROTOCOLS if crypto else ()) or (keys and crypto is None):
         return None
     octets = media.host.split(".")
     if len(octets) != 4 or not all(octet.isascii() and octet.isdigit() and len(octet) <= 3 and int(octet) < 256 for octet in octets):
@@ -120,6 +131,7 @@ def _agree(media: Media, section: int, offered: dict[int, int] | None) -> Agreem
     if agreement.mux:
         agreement.rtcp_host, agreement.rtcp_port = media.host, media.port
     agreement.direction, agreement.protocol, agreement.section = media.direction, media.protocol, section
+    agreement.crypto = crypto
     return agreement
 
 
@@ -133,7 +145,8 @@ def answer(offer: Description) -> Agreement:
         agreement = _agree(media, section, None)
         if agreement is not None:
             return agreement
-    raise NotAcceptableError("no audio over RTP/AVP with one of " + ", ".join(codec.label for codec in CODECS.values()))
+    codecs = ", ".join(codec.label for codec in CODECS.values())
+    raise NotAcceptableError(f"no audio over RTP/AVP, or RTP/SAVP with a key, with one of {codecs}")
 
 
 def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
@@ -153,13 +166,13 @@ def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
     return formats, kinds
 
 
-def accept(reply: Description, offered: dict[int, int]) -> Agreement:
-    """Agree on the remote answer to `offer`.
+def accept(reply: Description, offered: dict[int, int], keys: Sequence[Crypto] = ()) -> Agreement:
+    """Agree on the remote answer to `offer`, made with these keys.
 
     Raises:
         NotAcceptableError: our stream was refused, or it is answered with what was not offered.
     """
-    agreement = _agree(reply.media[0], 0, offered) if reply.media else None
+    agreement = _agree(reply.media[0], 0, offered, keys) if reply.media else None
     if agreement is None:
-        raise NotAcceptableError("the answer takes none of the codecs that were offered")
+        raise NotAcceptableError("the answer takes none of the codecs" + (" and keys" if keys else "") + " that were offered")
     return agreement

@@ -6,6 +6,7 @@ Rules:
   that was heard within `HOLD_SECONDS` keeps its source: a third party can't take the stream; who sends from where the SDP says can.
 - On the shared pair, an unknown source becomes a leg's only if exactly one leg was never heard and differs from it in either host or
   port alone; at most `STRANGERS_MAX` are looked at in a tick.
+- Packets of secured legs are opened before anything is believed of them: what is not authentic changes no source.
 - One leg's packets of one batch are taken one after the other, at most `ROUNDS_MAX`.
 - A tick takes at most `BATCHES_MAX` batches of a shared socket and `OWN_ROUNDS_MAX` datagrams of an own one; the kernel keeps the rest.
 """
@@ -28,6 +29,7 @@ from media.relay import Relay
 from media.rtcp import ReportsIn
 from media.sequence import Streams
 from media.sockets import Sockets
+from media.srtp.guard import Guard
 from media.transcode import Transcoder
 
 HOLD_SECONDS = 3.0
@@ -48,6 +50,7 @@ class Ways(NamedTuple):
     relay: Relay
     events: EventsIn
     reports: ReportsIn
+    guard: Guard
 
 
 class Receiver:
@@ -71,7 +74,7 @@ class Receiver:
     ) -> None:
         self._legs, self._sockets, self._inbox = legs, sockets, inbox
         self._rtp, self._rtcp = rtp, rtcp
-        self._playout, self._ring, self._packet_ring, self._transcoder, self._relay, self._events, self._reports = ways
+        self._playout, self._ring, self._packet_ring, self._transcoder, self._relay, self._events, self._reports, self._guard = ways
         self._streams = Streams(legs)
         self._kinds = legs.kinds.reshape(-1)
         self._mark: Index = np.zeros(legs.capacity, np.intp)
@@ -98,6 +101,7 @@ class Receiver:
         for _ in range(BATCHES_MAX):
             count = inbox.receive(self._sockets.rtp, 0)
             if count:
+                self._guard.opened.fill(False)
                 leg = self._rtp.find(inbox.key[:count])
                 if leg.min() < 0:
                     self._meet(leg, count)
@@ -134,6 +138,7 @@ class Receiver:
     def _take_own(self, count: int, now: float) -> None:
         """Rows of own sockets: a leg's source must be the one that it holds, or it is latched onto now."""
         legs = self._legs
+        self._guard.opened.fill(False)
         leg = self._owner[:count].copy()
         is_rtcp = self._owner_rtcp[:count]
         foreign = self._foreign(leg, is_rtcp, count)
@@ -157,7 +162,7 @@ class Receiver:
     def _latch(self, leg: int, row: int, now: float) -> None:
         legs = self._legs
         source = self._inbox.address[row]
-        if not self._plausible(row) or int(source[2]) + int(source[3]) == 0:
+        if not self._plausible(row) or int(source[2]) + int(source[3]) == 0 or not self._authentic(leg, row):
             return
         from_told = key(source) == key(legs.told[leg])
         if not from_told and legs.ssrc_in[leg] >= 0 and now - legs.heard[leg] < HOLD_SECONDS:
@@ -166,6 +171,14 @@ class Receiver:
         legs.latched[leg] = True
         if legs.mux[leg]:
             legs.address_rtcp[leg] = source
+
+    def _authentic(self, leg: int, row: int) -> bool:
+        """It is the leg's, as far as that can be proven; a packet of a secured leg is then open."""
+        guard = self._guard
+        if self._legs.secured[leg]:
+            guard.opened[row] = guard.open(np.array([row]), np.array([leg]))[0]
+            return bool(guard.opened[row])
+        return True
 
     def _plausible(self, row: int) -> bool:
         """It looks like RTP at least."""
@@ -187,7 +200,7 @@ class Receiver:
                 same_port = (told[:, 2:4] == inbox.address[row, 2:4]).all(axis=1)
                 same_host = (told[:, 4:8] == inbox.address[row, 4:8]).all(axis=1)
                 likely = waiting[same_port | same_host]
-                if len(likely) != 1 or legs.latched[likely[0]]:
+                if len(likely) != 1 or legs.latched[likely[0]] or not self._authentic(int(likely[0]), row):
                     continue
                 known = int(likely[0])
                 self._rtp.remove(known)
@@ -203,6 +216,9 @@ class Receiver:
         inbox = self._inbox
         control = (self._first[row] & 0xC0 == 0x80) & (self._second[row] & 0xE0 == 0xC0) & (inbox.length[row] < DATAGRAM_BYTES_MAX)
         good = control & (leg >= 0)
+        if self._guard.any:
+            secured = np.flatnonzero(good & self._legs.secured[leg])
+            good[secured] = self._guard.open_reports(row[secured], leg[secured])
         self._refuse(leg[~good])
         if how_many(good):
             self._reports.take(row[good], leg[good], now)
@@ -229,6 +245,10 @@ class Receiver:
             row, leg = row[good], leg[good]
             if not len(row):
                 return
+        if self._guard.any:
+            row, leg = self._admit(row, leg)
+            if not len(row):
+                return
         self._mark[leg] = row
         if how_many(self._mark.take(leg) == row) == len(row):
             self._packets(row, leg, now)
@@ -241,6 +261,16 @@ class Receiver:
             if not len(row):
                 return
         self._refuse(leg)
+
+    def _admit(self, row: Index, leg: Index) -> tuple[Index, Index]:
+        """Open packets of secured legs; what is not authentic is refused."""
+        closed = np.flatnonzero(self._legs.secured[leg] & ~self._guard.opened[row])
+        if not len(closed):
+            return row, leg
+        good = np.ones(len(row), np.bool_)
+        good[closed] = self._guard.open(row[closed], leg[closed])
+        self._refuse(leg[~good])
+        return row[good], leg[good]
 
     def _packets(self, row: Index, leg: Index, now: float) -> None:
         """RTP, at most one packet a leg."""

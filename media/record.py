@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from media.control import Nothing, Sink
 from media.negotiation import Agreement
+from media.srtp.sdes import Crypto
 
 
 @dataclass
@@ -30,10 +31,12 @@ class LegRecord:
     session: int
     """Session id of our descriptions."""
     version: int = 0
-    sdp: bytes = b""
+    sdp: bytes = field(default=b"", repr=False)
     """Our last description."""
     offered: dict[int, int] = field(default_factory=dict)
     """Payload types of our last offer; empty: we made none."""
+    keys: list[Crypto] = field(default_factory=list, repr=False)
+    """Of our last offer."""
     agreement: Agreement | None = None
     sink: Sink = field(default_factory=Nothing)
     playback: Playback | None = None

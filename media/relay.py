@@ -10,13 +10,14 @@ Rules:
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media.arrays import U8, U64, Index
+from media.arrays import I64, U8, U16, U64, Index
 from media.codecs import COMFORT, EVENT, PCMA
 from media.datagrams import Inbox, Outbox, pointers
 from media.g711 import CHANGE_PAIRS
 from media.legs import FRAME_SECONDS, Legs
 from media.packets import Packets
 from media.sockets import Sockets
+from media.srtp.guard import PACKET_BYTES_MAX, Guard
 
 _PAIRS = np.intp(65536)
 
@@ -24,13 +25,15 @@ _PAIRS = np.intp(65536)
 class Relay:
     """Sends rows of the inbox on."""
 
-    def __init__(self, legs: Legs, inbox: Inbox, sockets: Sockets) -> None:
+    def __init__(self, legs: Legs, inbox: Inbox, sockets: Sockets, guard: Guard) -> None:
         self._legs = legs
         self._inbox = inbox
         self._sockets = sockets
+        self._guard = guard
         self.outbox = Outbox()
         self._address: U64 = pointers(legs.address)
         data = inbox.data
+        self._place: U64 = pointers(data)
         self._pairs = data.view(np.uint16)
         self._second: U8 = data[:, 1]
         self._sequence = data[:, 2:4].view(">u2")[:, 0]
@@ -73,6 +76,10 @@ class Relay:
         self._ssrc[row] = legs.ssrc_out.take(target)
         legs.packets_out[target] += 1
         legs.bytes_out[target] += size - 12
+        if self._guard.any:
+            row, target, size = self._seal(row, target, size, sequence)
+            if not len(row):
+                return
         self._inbox.size[row] = size
         self._post(row, target)
         self._inbox.rewind()
@@ -109,6 +116,17 @@ class Relay:
             codes[:] = changed
         else:
             self._pairs[row, 6:end] = changed
+
+    def _seal(self, row: Index, target: Index, size: I64, sequence: U16) -> tuple[Index, Index, I64]:
+        """Protect packets to secured legs in their rows; those that can't be are dropped."""
+        secured = np.flatnonzero(self._legs.secured.take(target))
+        if not len(secured):
+            return row, target, size
+        size[secured[size[secured] > PACKET_BYTES_MAX]] = 0
+        secured = secured[size[secured] > 0]
+        size[secured] = self._guard.seal(target[secured], self._place[row[secured]], size[secured], sequence[secured])
+        sent = size > 0
+        return row[sent], target[sent], size[sent]
 
     def _post(self, row: Index, target: Index) -> None:
         own = self._legs.own.take(target)

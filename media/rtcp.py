@@ -18,6 +18,8 @@ from media.arrays import I64, U8, U64, Index
 from media.datagrams import BATCH, Inbox, Outbox, pointers
 from media.legs import Legs
 from media.sockets import Sockets
+from media.srtp.guard import Guard
+from media.srtp.suites import TRAILER_BYTES_MAX
 
 INTERVAL_SECONDS = 5.0
 PARTS_MAX = 8
@@ -106,8 +108,8 @@ class ReportsIn:
 class ReportsOut:
     """What we report."""
 
-    def __init__(self, legs: Legs, sockets: Sockets, rng: np.random.Generator) -> None:
-        self._legs, self._sockets, self._rng = legs, sockets, rng
+    def __init__(self, legs: Legs, sockets: Sockets, guard: Guard, rng: np.random.Generator) -> None:
+        self._legs, self._sockets, self._guard, self._rng = legs, sockets, guard, rng
         self._outbox = Outbox()
         self._address: U64 = pointers(legs.address)
         self._address_rtcp: U64 = pointers(legs.address_rtcp)
@@ -182,12 +184,30 @@ class ReportsOut:
         since = np.clip(now - legs.remote_report[leg], 0, 65535)
         packet["dlsr"] = np.where(reported, since * 65536, 0).astype(np.uint32)
 
+    def _seal(self, leg: Index, packet: U8) -> tuple[U8, I64]:
+        """Packets of which those of secured legs are protected, and the length of each; 0: must not be sent."""
+        legs = self._legs
+        size = np.full(len(leg), packet.shape[1], np.int64)
+        closed = np.zeros((len(leg), packet.shape[1] + TRAILER_BYTES_MAX), np.uint8)
+        closed[:, : packet.shape[1]] = packet
+        for row in np.flatnonzero(legs.secured[leg]).tolist():
+            data = self._guard.seal_report(int(leg[row]), packet[row].tobytes())
+            size[row] = len(data)
+            closed[row, : len(data)] = np.frombuffer(data, np.uint8)
+        return closed, size
+
     def _post(self, leg: Index, packet: U8) -> None:
         if not len(leg):
             return
         legs, sockets = self._legs, self._sockets
+        size = np.full(len(leg), packet.shape[1])
+        if self._guard.any:
+            packet, size = self._seal(leg, packet)
+            leg, packet, size = leg[size > 0], np.ascontiguousarray(packet[size > 0]), size[size > 0]
+            if not len(leg):
+                return
         self._iov[: len(leg), 0] = pointers(packet)
-        self._iov[: len(leg), 1] = packet.shape[1]
+        self._iov[: len(leg), 1] = size
         mux = legs.mux[leg]
         self._outbox.load(np.where(mux, self._address[leg], self._address_rtcp[leg]), self._iovs[: len(leg)], 1)
         fds = [sockets.rtp_of(row) if together else sockets.rtcp_of(row) for row, together in zip(leg.tolist(), mux.tolist(), strict=True)]

@@ -5,8 +5,11 @@ Rules:
 - A description that can't be read raises `SdpError`, nothing else.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from media.srtp import sdes
 
 BYTES_MAX = 16_384
 LINES_MAX = 400
@@ -48,6 +51,8 @@ class Media:
     """``a=rtcp-mux`` (RFC 5761)."""
     ptime: int = 0
     """Milliseconds; 0: not said."""
+    crypto: list[str] = field(default_factory=list, repr=False)
+    """``a=crypto`` (RFC 4568), as many as `media.srtp.sdes` reads."""
 
 
 @dataclass
@@ -143,6 +148,9 @@ def _attribute(media: Media, value: str) -> None:
             media.rtcp_host = words[3]
     elif name == "rtcp-mux":
         media.mux = True
+    elif name == "crypto":
+        if len(media.crypto) < sdes.LINES_MAX:
+            media.crypto.append(rest)
     elif name == "ptime":
         media.ptime = _number(rest.strip().partition(".")[0], 1000)
 
@@ -178,12 +186,14 @@ def audio(
     direction: Direction,
     mux: bool,
     rtcp_port: int,
+    more: Sequence[str] = (),
 ) -> str:
     """An audio section of ours.
 
     Args:
         formats: payload type, ``a=rtpmap`` value and ``a=fmtp`` value (empty: none) of each.
         rtcp_port: said where it is not the next port.
+        more: attributes besides, ``name:value``.
     """
     lines = [f"m=audio {port} {protocol} {' '.join(str(kind) for kind, _, _ in formats)}"]
     for kind, coding, parameters in formats:
@@ -195,6 +205,7 @@ def audio(
         lines.append("a=rtcp-mux")
     if rtcp_port != port + 1:
         lines.append(f"a=rtcp:{rtcp_port}")
+    lines += [f"a={attribute}" for attribute in more]
     return "\r\n".join(lines)
 
 

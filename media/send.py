@@ -8,10 +8,12 @@ Rules (RFC 3550 section 5.1, RFC 3551 section 4.1):
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media.arrays import I64, U8, U32, U64, Index
+from media.arrays import I64, U8, U16, U32, U64, Index
 from media.datagrams import BATCH, Outbox, Pages, pointers
-from media.legs import FRAME_SECONDS, Legs
+from media.legs import FRAME_SECONDS, PACKET_BYTES_MAX, Legs
 from media.sockets import Sockets
+from media.srtp.guard import Guard
+from media.srtp.suites import TRAILER_BYTES_MAX
 
 PAUSE_SECONDS = 1.5 * FRAME_SECONDS
 
@@ -19,8 +21,14 @@ PAUSE_SECONDS = 1.5 * FRAME_SECONDS
 class Sender:
     """The way out of the ticks, for all legs."""
 
-    def __init__(self, legs: Legs, sockets: Sockets) -> None:
-        self._legs, self._sockets = legs, sockets
+    def __init__(self, legs: Legs, sockets: Sockets, guard: Guard) -> None:
+        self._legs, self._sockets, self._guard = legs, sockets, guard
+        self._whole: U8 = np.zeros((BATCH, 12 + PACKET_BYTES_MAX + TRAILER_BYTES_MAX), np.uint8)
+        """Packets of secured legs in one piece."""
+        self._places = pointers(self._whole)
+        self._iov = np.zeros((BATCH, 2), np.uint64)
+        self._iov[:, 0] = self._places
+        self._iovs = pointers(self._iov.view(np.uint8))
         self.outbox = Outbox()
         self._pages = Pages(12)
         header = self._pages.header
@@ -68,15 +76,38 @@ class Sender:
             bytes_each = size if isinstance(size, int) else size[part]
             legs.bytes_out[row] += bytes_each
             self._pages.lend(payload[part], bytes_each)
-            self._post(row, count)
+            if self._guard.any:
+                self._post_secured(row, payload[part], bytes_each, sequence)
+            else:
+                self._post(row, self._pages.iov[:count], 2)
 
-    def _post(self, leg: Index, count: int) -> None:
+    def _post_secured(self, leg: Index, payload: U8, size: int | I64, sequence: U16) -> None:
+        """Send rows of the pages, those of secured legs as whole packets, protected."""
+        secured = self._legs.secured[leg]
+        plain = np.flatnonzero(~secured)
+        if len(plain):
+            self._post(leg[plain], self._pages.iov[plain], 2)
+        rows = np.flatnonzero(secured)
+        count = len(rows)
+        if not count:
+            return
+        header, whole = self._pages.header, self._whole
+        width = min(payload.shape[1], PACKET_BYTES_MAX)
+        whole[:count, :12] = header[rows]
+        whole[:count, 12 : 12 + width] = payload[rows, :width]
+        lengths = np.full(count, size, np.int64) if isinstance(size, int) else size[rows].astype(np.int64)
+        closed = self._guard.seal(leg[rows], self._places[:count], lengths + 12, sequence[rows])
+        self._iov[:count, 1] = closed
+        sent = np.flatnonzero(closed)
+        if len(sent):
+            self._post(leg[rows[sent]], self._iovs[sent], 1)
+
+    def _post(self, leg: Index, iov: U64, pieces: int) -> None:
         own = self._legs.own[leg]
-        iov = self._pages.iov[:count]
         if how_many(own):
             mine = leg[own]
-            loaded = self.outbox.load(self._address[mine], iov[own], 2)
+            loaded = self.outbox.load(self._address[mine], iov[own], pieces)
             self.outbox.send_each([self._sockets.rtp_of(row) for row in mine.tolist()], list(range(loaded)))
             leg, iov = leg[~own], iov[~own]
         if len(leg):
-            self.outbox.send(self._sockets.rtp, 0, self.outbox.load(self._address[leg], iov, 2))
+            self.outbox.send(self._sockets.rtp, 0, self.outbox.load(self._address[leg], iov, pieces))

@@ -14,6 +14,7 @@ from media.datagrams import Inbox
 from media.legs import Legs
 from media.rtcp import ReportsIn, ReportsOut, middle
 from media.sockets import Sockets
+from media.srtp.guard import Guard
 
 CONFIGURATION = MediaConfiguration(host="127.0.0.1", rtp_port_first=44000, rtp_port_last=44099)
 
@@ -23,7 +24,7 @@ def made() -> tuple[Legs, ReportsOut]:
     leg = legs.take(0.0)
     assert leg == 0
     sockets = Sockets(CONFIGURATION, {})
-    out = ReportsOut(legs, sockets, np.random.default_rng(1))
+    out = ReportsOut(legs, sockets, Guard(legs, Inbox()), np.random.default_rng(1))
     legs.cname[0] = np.frombuffer(b"abcdefghijklmnop", np.uint8)
     legs.ssrc_out[0], legs.packets_out[0], legs.bytes_out[0] = 0x11223344, 7, 1120
     legs.timestamp_out[0], legs.clock_out[0], legs.clock[0] = 1000, 99.99, 8000.0
