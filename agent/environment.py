@@ -33,12 +33,14 @@ class Folders:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
-    def environment(self, unit: Unit, notify: str) -> dict[str, str]:
+    def environment(self, unit: Unit, notify: str, *, standby: bool = False) -> dict[str, str]:
         """What the launcher completes with ``LISTEN_*`` and ``HOTSWITCH_SERVICE_FD``; ``notify`` is ``NOTIFY_SOCKET``."""
         environment = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
         environment |= _SINGLE_THREADED
         environment["NOTIFY_SOCKET"] = notify
         environment["WATCHDOG_USEC"] = str(int(units.WATCHDOG_SECONDS * 1_000_000))
+        if standby:
+            environment["HOTSWITCH_STANDBY"] = "1"
         if unit.state:
             environment["STATE_DIRECTORY"] = str((self._state / unit.id).absolute())
         return environment

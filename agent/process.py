@@ -8,6 +8,8 @@ Over the service socket (SOCK_SEQPACKET, numbers big endian):
 | ``D`` f64 | drain, seconds | ``F`` u64 text | not applied, ``code: message`` |
 | ``U`` | take work again | ``R`` u32 | work that is left |
 | ``S`` | stop now | ``N`` bytes | notification |
+| ``P``, one descriptor | a standby is warm: the socket to it | | |
+| ``T`` | to a standby: take over | | |
 """
 
 import asyncio
@@ -93,8 +95,9 @@ class Process:
         self.pid = 0
         self.last_line = ""
         """Of its output: the end of a traceback, mostly."""
+        self.said = said
+        """Where its words go."""
         self._loop = loop
-        self._said = said
         self._log = log
         self._rate = Rate(LINES_PER_SECOND, LINES_BURST)
         self._waiting: deque[tuple[bytes, bytes | None]] = deque()
@@ -124,6 +127,14 @@ class Process:
 
     def stop(self) -> None:
         self._send(b"S")
+
+    def take_over(self) -> None:
+        self._send(b"T")
+
+    def standby(self, peer: socket.socket) -> None:
+        """A standby is warm. Where the process does not read now it does without."""
+        with contextlib.suppress(OSError):
+            send_message(self._socket, b"P", [peer.fileno()])
 
     def close(self) -> None:
         """The process is gone: read what it still said, then let go."""
@@ -185,7 +196,7 @@ class Process:
             except MalformedWord as wrong:
                 self.line(f"malformed: {wrong}")
                 continue
-            self._said(self.unit, word)
+            self.said(self.unit, word)
 
     def _printed(self) -> None:
         try:

@@ -6,6 +6,7 @@ Rules:
 - Each start is followed by the newest configuration; where that one was not applied, by the last one that was.
 - A readiness or watchdog word counts only from the process that the kernel names as its sender.
 - Where the agent itself was late, no unit is called silent.
+- What a standby says is not heard before it takes over, but that it is warm.
 """
 
 import asyncio
@@ -21,11 +22,13 @@ from agent.launcher import Exited, Kill, Launch, Launched, LaunchFailed
 from agent.launcher import Word as LauncherWord
 from agent.launching import AGAIN_SECONDS, LauncherLink
 from agent.log import Log
+from agent.memory_files import MEMORY_FILES_MAX, MemoryFiles
 from agent.names import is_name
 from agent.notify import NotifySocket
 from agent.process import Applied, NotApplied, Notified, Process, Remaining, Word
 from agent.sockets import SocketError, Sockets
-from agent.unit import Action, State, UnitMachine
+from agent.standby import Standbys
+from agent.unit import TAKE_OVERS_MAX, Action, State, UnitMachine
 from agent.wire.messages import Failure, MachineDocument, Unit, UnitReport
 
 LATE_SECONDS = 2.0
@@ -60,6 +63,8 @@ class Supervisor:
         self._launcher = LauncherLink(loop, launcher, self._launcher_said, self._launcher_died, log)
         self._sockets = sockets
         self._folders = Folders(folder)
+        self._memory = MemoryFiles()
+        self._standbys = Standbys(loop, self._start_standby, self._standby_warm, lambda number: self._order(Kill(number, signal.SIGKILL)))
         self._log = log
         self._changed = changed
         self._noticed = noticed
@@ -103,6 +108,9 @@ class Supervisor:
         if machine is not None and process is not None:
             process.configure(generation, body)
             machine.configured(now)
+            standby = self._processes.get(self._standbys.number(unit))
+            if standby is not None:
+                standby.configure(generation, body)
 
     def restore_good(self, unit: str, generation: int, body: bytes) -> None:
         """What was remembered as good before a start."""
@@ -179,6 +187,7 @@ class Supervisor:
     async def end(self, seconds: float) -> None:
         """Stop every unit, kill what is left after ``seconds``, and let the launcher go."""
         self._ending = True
+        self._standbys.close()
         now = self._loop.time()
         for machine in list(self.units.values()):
             machine.want(None, now)
@@ -198,6 +207,7 @@ class Supervisor:
         self._notify.close()
         self._launcher.close()
         self._sockets.close()
+        self._memory.close()
         self._folders.clear_run()
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -216,6 +226,9 @@ class Supervisor:
                             machine.bundle(now)
                     case Action.START:
                         self._start(machine, now)
+                    case Action.TAKE_OVER if process is not None:
+                        process.take_over()
+                        machine.configured(now)
                     case Action.KILL:
                         self._order(Kill(self._numbers.get(machine.id, 0), signal.SIGKILL))
                     case Action.CLEAR:
@@ -225,43 +238,83 @@ class Supervisor:
                     case Action.UNDRAIN if process is not None:
                         process.undrain()
                     case Action.STOP if process is not None:
+                        self._standbys.drop(machine.id)
+                        # What a process leaves in memory when it ends in order is not for the next one.
+                        self._memory.release(machine.id)
                         process.stop()
 
     def _start(self, machine: UnitMachine, now: float) -> None:
-        spec = machine.spec
-        bundle = self.bundles.opened.get(spec.bundle)
+        if machine.failures >= TAKE_OVERS_MAX:
+            self._memory.release(machine.id)
         try:
-            if bundle is None:
-                raise SocketError("its bundle is not open")
-            if len(spec.sockets) > SOCKETS_MAX or not all(is_name(each.name) for each in spec.sockets):
-                raise SocketError(f"expected at most {SOCKETS_MAX} sockets with plain names")
-            self._sockets.release(spec.id, spec.sockets)
-            listen = [self._sockets.take(spec.id, each).fileno() for each in spec.sockets]
-            folder = self._folders.prepare(spec)
-            process = Process(self._loop, spec.id, self._said, self._log)
+            number = self._launch(machine.spec, self._said)
         except OSError as error:
             self._failed(machine, str(error), now)
             return
+        self._numbers[machine.id] = number
+        if self._send_configuration(self._processes[number]):
+            machine.configured(now)
+
+    def _launch(self, spec: Unit, said: Callable[[str, Word], None], peer: socket.socket | None = None) -> int:
+        """Start a process of a unit; ``peer``: it is a standby, and this is its end of the socket to the process that runs.
+
+        Raises:
+            OSError: something that it needs is not to be had.
+        """
+        bundle = self.bundles.opened.get(spec.bundle)
+        if bundle is None:
+            raise SocketError("its bundle is not open")
+        names = [each.name for each in spec.sockets] + spec.memory
+        if len(spec.sockets) > SOCKETS_MAX or len(spec.memory) > MEMORY_FILES_MAX or not all(is_name(name) for name in names):
+            raise SocketError(f"expected at most {SOCKETS_MAX} sockets and {MEMORY_FILES_MAX} memory files with plain names")
+        self._sockets.release(spec.id, spec.sockets)
+        listen = [self._sockets.take(spec.id, each).fileno() for each in spec.sockets]
+        listen += self._memory.take(spec.id, spec.memory, spec.bundle)
+        if peer is not None:
+            listen.append(peer.fileno())
+            names.append("peer")
+        folder = self._folders.prepare(spec)
+        process = Process(self._loop, spec.id, said, self._log)
         self._number += 1
         self._processes[self._number] = process
-        self._numbers[spec.id] = self._number
         order = Launch(
             number=self._number,
             name=spec.id,
             entry=spec.entry,
             arguments=list(spec.arguments),
-            environment=self._folders.environment(spec, self._notify.name),
+            environment=self._folders.environment(spec, self._notify.name, standby=peer is not None),
             folder=str(folder),
             packages=bundle.packages,
-            listen=[each.name for each in spec.sockets],
+            listen=names,
         )
         self._order(order, [bundle.descriptor, process.output, process.theirs.fileno(), *listen])
         process.given()
-        configured = self.configurations.get(spec.id)
+        return self._number
+
+    def _send_configuration(self, process: Process) -> bool:
+        """To a fresh process; false: there is none yet."""
+        configured = self.configurations.get(process.unit)
         sent = configured.for_start() if configured is not None else None
         if sent is not None:
             process.configure(*sent)
-            machine.configured(now)
+        return sent is not None
+
+    def _start_standby(self, unit: str, peer: socket.socket) -> int | None:
+        machine = self.units.get(unit)
+        if machine is None or machine.state is not State.HEALTHY or not machine.spec.standby or self._ending:
+            return None
+        try:
+            number = self._launch(machine.spec, lambda unit, word: None, peer)
+        except OSError as error:
+            self._log.say(unit, f"no standby: {error}")
+            return None
+        self._send_configuration(self._processes[number])
+        return number
+
+    def _standby_warm(self, unit: str, peer: socket.socket) -> None:
+        process = self._process(unit)
+        if process is not None:
+            process.standby(peer)
 
     def _order(self, order: Launch | Kill, descriptors: list[int] | None = None) -> None:
         if not self._launcher.order(order, descriptors) and isinstance(order, Launch):
@@ -279,7 +332,9 @@ class Supervisor:
         self._changed()
 
     def _clear(self, machine: UnitMachine) -> None:
+        self._standbys.drop(machine.id)
         self._sockets.release(machine.id)
+        self._memory.release(machine.id)
         self._folders.remove(machine.id, state=not self._ending)
         self.units.pop(machine.id, None)
         again = self._wanted.get(machine.id)
@@ -326,26 +381,30 @@ class Supervisor:
             word = self._notify.read()
             if word is None:
                 return
-            machine = self._unit_of(word.pid)
-            if machine is None:
+            number = self._number_of(word.pid)
+            if not number:
                 # Its start may be known to the launcher's socket alone.
                 self._launcher.read()
-                machine = self._unit_of(word.pid)
+                number = self._number_of(word.pid)
+            machine = self.units.get(self._processes[number].unit) if number else None
             if machine is None:
+                continue
+            if number == self._standbys.number(machine.id):
+                if b"READY=1" in word.fields:
+                    self._standbys.ready(machine.id)
                 continue
             machine.fed(now)
             before = machine.state
             if b"READY=1" in word.fields:
                 machine.ready(now)
+                if machine.spec.standby and machine.state is State.HEALTHY:
+                    self._standbys.want(machine.id)
             self._act(machine, now)
             if machine.state is not before:
                 self._changed()
 
-    def _unit_of(self, pid: int) -> UnitMachine | None:
-        for process in self._processes.values():
-            if process.pid == pid:
-                return self.units.get(process.unit)
-        return None
+    def _number_of(self, pid: int) -> int:
+        return next((number for number, process in self._processes.items() if process.pid == pid), 0)
 
     def _launcher_said(self, word: LauncherWord) -> None:
         process = self._processes.get(word.number)
@@ -356,7 +415,7 @@ class Supervisor:
             case Launched(_, pid):
                 process.pid = pid
                 machine = self.units.get(process.unit)
-                if machine is not None:
+                if machine is not None and self._numbers.get(process.unit) == word.number:
                     machine.started(pid)
                 self._changed()
             case LaunchFailed(number, message):
@@ -374,16 +433,28 @@ class Supervisor:
         process.close()
         del self._processes[number]
         machine = self.units.get(process.unit)
-        if self._numbers.get(process.unit) == number:
-            del self._numbers[process.unit]
+        if number == self._standbys.number(process.unit):
+            self._log.say(process.unit, f"standby: {ending}: {process.last_line}")
+            self._standbys.gone(process.unit)
+            return
+        if self._numbers.get(process.unit) != number:
+            return
+        del self._numbers[process.unit]
         if machine is None:
             return
         expected = machine.state in (State.STOPPING, State.ENDING)
         message = ending if expected or not process.last_line else f"{ending}: {process.last_line}"
-        if not expected:
-            self._log.say(machine.id, message)
-        machine.exited(message, now)
+        taker = self._standbys.take(machine.id) if machine.can_be_replaced() else 0
+        if taker:
+            self._numbers[machine.id] = taker
+            self._processes[taker].said = self._said
+            machine.replaced(self._processes[taker].pid, message, now)
+        else:
+            self._standbys.drop(machine.id)
+            machine.exited(message, now)
         self._act(machine, now)
+        if not expected:
+            self._log.say(machine.id, f"{message}; its standby goes on" if taker else message)
         self._changed()
 
 

@@ -17,7 +17,9 @@ The table below is complete: a pair that is not in it changes nothing.
 Rules:
 - Failures in a row count; `SETTLED_SECONDS` of health forget them.
 - A drain that is taken back before the process was told to stop leaves it running: a revert never ends what is healthy.
-- What drains is not started again after a crash: its work is gone.
+- What drains is not started again after a crash: its work is gone. With a standby that takes over it is not.
+- A standby takes over from a process that died or was killed for its silence, `TAKE_OVERS_MAX` times in a row: what made them die may
+  lie in what it takes over.
 """
 
 from enum import Enum, auto
@@ -35,6 +37,8 @@ SETTLED_SECONDS = 30.0
 BACKOFF_SECONDS_FIRST = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 MESSAGE_CHARACTERS_MAX = 500
+TAKE_OVERS_MAX = 3
+"""Failures in a row after which a unit starts afresh."""
 
 
 class State(Enum):
@@ -57,6 +61,8 @@ class Input(Enum):
     """Its bundle is here, verified."""
     READY = auto()
     EXITED = auto()
+    REPLACED = auto()
+    """Its process is gone, and a warm standby is its process now."""
     DRAIN = auto()
     """It shall take no new work (or its time to do so was changed)."""
     UNDRAIN = auto()
@@ -80,6 +86,8 @@ class Action(Enum):
     """Get the bundle, then say so."""
     START = auto()
     """Start a process and configure it."""
+    TAKE_OVER = auto()
+    """Tell the process that was the standby to go on."""
     DRAIN = auto()
     UNDRAIN = auto()
     STOP = auto()
@@ -103,11 +111,13 @@ TABLE: dict[tuple[State, Input], tuple[State, tuple[Action, ...]]] = {
     (_S.STARTING, _I.REMOVED): (_S.STOPPING, (_A.STOP,)),
     (_S.STARTING, _I.TIMEOUT): (_S.ENDING, (_A.KILL,)),
     (_S.HEALTHY, _I.EXITED): (_S.BACKOFF, ()),
+    (_S.HEALTHY, _I.REPLACED): (_S.STARTING, (_A.TAKE_OVER,)),
     (_S.HEALTHY, _I.CHANGED): (_S.ENDING, (_A.STOP,)),
     (_S.HEALTHY, _I.DRAIN): (_S.DRAINING, (_A.DRAIN,)),
     (_S.HEALTHY, _I.REMOVED): (_S.STOPPING, (_A.STOP,)),
     (_S.HEALTHY, _I.SILENT): (_S.ENDING, (_A.KILL,)),
     (_S.DRAINING, _I.EXITED): (_S.STOPPED, ()),
+    (_S.DRAINING, _I.REPLACED): (_S.DRAINING, (_A.TAKE_OVER, _A.DRAIN)),
     (_S.DRAINING, _I.CHANGED): (_S.STOPPING, (_A.STOP,)),
     (_S.DRAINING, _I.DRAIN): (_S.DRAINING, (_A.DRAIN,)),
     (_S.DRAINING, _I.UNDRAIN): (_S.HEALTHY, (_A.UNDRAIN,)),
@@ -116,6 +126,7 @@ TABLE: dict[tuple[State, Input], tuple[State, tuple[Action, ...]]] = {
     (_S.DRAINING, _I.EMPTY): (_S.STOPPING, (_A.STOP,)),
     (_S.DRAINING, _I.TIMEOUT): (_S.STOPPING, (_A.STOP,)),
     (_S.ENDING, _I.EXITED): (_S.BACKOFF, ()),
+    (_S.ENDING, _I.REPLACED): (_S.STARTING, (_A.TAKE_OVER,)),
     (_S.ENDING, _I.DRAIN): (_S.STOPPING, ()),
     (_S.ENDING, _I.REMOVED): (_S.STOPPING, ()),
     (_S.ENDING, _I.TIMEOUT): (_S.ENDING, (_A.KILL,)),
@@ -211,12 +222,14 @@ class UnitMachine:
                 self._feed(Input.REMOVED, now)
             return
         before, self.spec = self.spec, spec
-        if (before.bundle, before.entry, before.arguments, before.sockets, before.state) != (
+        if (before.bundle, before.entry, before.arguments, before.sockets, before.state, before.memory, before.standby) != (
             spec.bundle,
             spec.entry,
             spec.arguments,
             spec.sockets,
             spec.state,
+            spec.memory,
+            spec.standby,
         ):
             self._planned = True
             self._feed(Input.CHANGED, now)
@@ -261,6 +274,25 @@ class UnitMachine:
 
     def exited(self, message: str, now: float) -> None:
         """Its process is gone, or could not be started; ``message`` says why, for people."""
+        self._lost(message, now)
+        self._feed(Input.EXITED, now)
+
+    def can_be_replaced(self) -> bool:
+        """Whether a standby may go on where its process left off."""
+        alive = self.state in (State.HEALTHY, State.DRAINING) or (self.state is State.ENDING and not self._planned)
+        return alive and self.wanted and self.failures < TAKE_OVERS_MAX
+
+    def replaced(self, pid: int, message: str, now: float) -> None:
+        """Its process is gone, as for `exited`, and the standby ``pid`` is its process now."""
+        remaining = self.remaining
+        self._lost(message, now)
+        if self.state is State.DRAINING:
+            self.restarts += 1
+        # The work goes on with it.
+        self.pid, self.remaining, self._fed_at, self._drained_at = pid, remaining, now, now
+        self._feed(Input.REPLACED, now)
+
+    def _lost(self, message: str, now: float) -> None:
         self.pid = self.remaining = self.applied = 0
         if self.state in (State.STARTING, State.HEALTHY) or (self.state is State.ENDING and not self._planned):
             if self.state is State.HEALTHY and now - self._healthy_since >= SETTLED_SECONDS:
@@ -268,7 +300,6 @@ class UnitMachine:
             self.failures += 1
             self.restarts += 1
             self.message = self.message if self.state is State.ENDING else message[:MESSAGE_CHARACTERS_MAX]
-        self._feed(Input.EXITED, now)
 
     def timeout(self, now: float) -> None:
         """Time has passed."""

@@ -34,6 +34,10 @@ class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     sockets: list[Socket] = []
     state: bool = False
     """It keeps state: the agent gives it a folder of its own (``STATE_DIRECTORY``)."""
+    memory: list[str] = []
+    """Names of memory files that the agent keeps for it from one process to the next."""
+    standby: bool = False
+    """A second process of it waits, warm, and takes over when the first one dies."""
     drain_seconds: float | None = None
     """Set: take no new work, and stop when nothing is left or this time is over."""
 

@@ -93,6 +93,59 @@ def test_a_hung_unit_is_killed_by_the_watchdog(cluster: Cluster) -> None:
     assert before is not None and after is not None and after.pid != before.pid
 
 
+def with_standby(cluster: Cluster, known: Known, **fields: object) -> int:
+    """A unit with a memory file runs, and its standby is warm; its pid."""
+    cluster.run_units(known, unit(cluster, known, memory=["state"], standby=True, **fields), configuration=b"remember")
+    cluster.wait(lambda: known.events.count(("tiny-1", b"standby")) == 1)
+    running = known.unit("tiny-1")
+    assert running is not None and running.state == "healthy" and running.restarts == 0
+    return running.pid
+
+
+TOOK_OVER = ("tiny-1", b"took over something, a word")
+
+
+def kill_and_wait(cluster: Cluster, known: Known, restarts: int) -> None:
+    running = known.unit("tiny-1")
+    assert running is not None
+    os.kill(running.pid, signal.SIGKILL)
+    cluster.wait(lambda: (now := known.unit("tiny-1")) is not None and now.restarts == restarts and now.state == "healthy")
+
+
+def test_a_standby_takes_over(cluster: Cluster) -> None:
+    known = cluster.join()
+    with_standby(cluster, known)
+    kill_and_wait(cluster, known, 1)
+    cluster.wait(lambda: known.events.count(("tiny-1", b"standby")) == 2)  # there is another one
+    assert known.events.count(TOOK_OVER) == 1
+    kill_and_wait(cluster, known, 2)
+    cluster.wait(lambda: known.events.count(TOOK_OVER) == 2)
+    assert known.applied("tiny-1") == 1
+
+
+def test_what_drains_is_taken_over_too(cluster: Cluster) -> None:
+    known = cluster.join()
+    pid = with_standby(cluster, known)
+    configure(cluster, known, "work 2")
+    cluster.wait(lambda: (now := known.unit("tiny-1")) is not None and now.remaining == 2)
+    cluster.run_units(known, unit(cluster, known, memory=["state"], standby=True, drain_seconds=60.0))
+    cluster.wait(lambda: state_of(known) == "draining")
+    os.kill(pid, signal.SIGKILL)
+    cluster.wait(lambda: known.events.count(("tiny-1", b"drain 60.0")) == 2)
+    assert TOOK_OVER in known.events
+
+
+def test_other_software_finds_empty_memory(cluster: Cluster) -> None:
+    known = cluster.join()
+    with_standby(cluster, known)
+    changed = unit(cluster, known, memory=["state"], standby=True, arguments=["tiny", "other"])
+    cluster.run_units(known, changed)
+    cluster.wait(lambda: known.events.count(("tiny-1", b"standby")) == 2)
+    assert TOOK_OVER not in known.events
+    running = known.unit("tiny-1")
+    assert running is not None and running.restarts == 0
+
+
 def test_drain_keeps_the_unit_while_it_has_work(cluster: Cluster) -> None:
     known = cluster.join()
     one = unit(cluster, known)

@@ -11,6 +11,7 @@ from agent.unit import (
     START_SECONDS_MAX,
     STOP_SECONDS_MAX,
     TABLE,
+    TAKE_OVERS_MAX,
     WATCHDOG_SECONDS,
     Action,
     Input,
@@ -212,6 +213,42 @@ def test_a_bundle_that_cannot_be_had_is_told() -> None:
     assert other.message == ""
 
 
+def test_a_standby_takes_over_a_few_times_in_a_row() -> None:
+    machine = running()
+    for failures in range(1, TAKE_OVERS_MAX + 1):
+        assert machine.can_be_replaced()
+        machine.replaced(100 + failures, "killed by SIGKILL", 10)
+        machine.configured(10)
+        assert (machine.take(), machine.pid, machine.failures, machine.restarts) == ([Action.TAKE_OVER], 100 + failures, failures, failures)
+        assert machine.deadline() == 10 + START_SECONDS_MAX
+        machine.ready(10)
+        assert machine.report().state == "healthy"
+    assert not machine.can_be_replaced()
+    machine.exited("killed by SIGKILL", 10 + SETTLED_SECONDS)
+    assert machine.failures == 1, "it was well for long enough"
+
+
+def test_a_silent_one_is_replaced_and_a_stopped_one_is_not() -> None:
+    machine = running()
+    machine.timeout(WATCHDOG_SECONDS)
+    assert machine.take() == [Action.KILL] and machine.can_be_replaced()
+    machine.want(None, WATCHDOG_SECONDS)
+    assert not machine.can_be_replaced()
+    changed = running()
+    changed.want(spec(bundle="c"), 1)
+    assert not changed.can_be_replaced()
+
+
+def test_a_drain_goes_on_in_the_standby() -> None:
+    machine = running()
+    machine.want(spec(drain_seconds=60.0), 1)
+    machine.left(3)
+    machine.take()
+    machine.replaced(78, "killed by SIGKILL", 2)
+    assert machine.take() == [Action.TAKE_OVER, Action.DRAIN]
+    assert (machine.report().state, machine.report().restarts, machine.report().remaining) == ("draining", 1, 3)
+
+
 def test_the_table_leads_everywhere_and_back() -> None:
     states = {State.FETCHING}
     for _ in State:
@@ -224,7 +261,9 @@ def test_the_table_leads_everywhere_and_back() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["bundle", "ready", "exited", "drain", "undrain", "remove", "change", "timeout", "left", "fed", "configured"]),
+        st.sampled_from(
+            ["bundle", "ready", "exited", "replaced", "drain", "undrain", "remove", "change", "timeout", "left", "fed", "configured"]
+        ),
         st.floats(0, 20),
     ),
     max_size=60,
@@ -246,7 +285,7 @@ def test_whatever_happens(steps: list[tuple[str, float]]) -> None:
             if action is Action.START:
                 assert not process
                 process = True
-            elif action in (Action.STOP, Action.KILL, Action.DRAIN, Action.UNDRAIN):
+            elif action in (Action.STOP, Action.KILL, Action.DRAIN, Action.UNDRAIN, Action.TAKE_OVER):
                 assert process
             elif action is Action.CLEAR:
                 assert not process and machine.gone
@@ -261,6 +300,8 @@ def test_whatever_happens(steps: list[tuple[str, float]]) -> None:
             case "exited" if process:
                 process = False
                 machine.exited("exit code 1", now)
+            case "replaced" if process and machine.can_be_replaced():
+                machine.replaced(78, "exit code 1", now)
             case "drain":
                 wanted = spec(drain_seconds=seconds, bundle=f"b{version}")
             case "undrain":

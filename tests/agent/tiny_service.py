@@ -4,6 +4,7 @@ import array
 import os
 import signal
 import socket
+import stat
 import struct
 
 
@@ -12,7 +13,9 @@ def main(arguments):
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
     names = [name for name in os.environ["LISTEN_FDNAMES"].split(":") if name]
-    listen = {name: socket.socket(fileno=3 + number) for number, name in enumerate(names)}
+    numbers = {name: 3 + number for number, name in enumerate(names)}
+    listen = {name: socket.socket(fileno=number) for name, number in numbers.items() if stat.S_ISSOCK(os.fstat(number).st_mode)}
+    waiting = os.environ.get("HOTSWITCH_STANDBY") == "1"
     print("started", *arguments, flush=True)
     service.settimeout(1.0)
     configured = False
@@ -30,6 +33,11 @@ def main(arguments):
             text = os.read(descriptor, 1 << 20).decode()
             os.close(descriptor)
             generation = data[1:]
+            if waiting:
+                notify.send(b"READY=1")
+                continue
+            if text == "remember":
+                os.pwrite(numbers["state"], b"something", 0)
             if text == "refuse":
                 service.send(b"F" + generation + b"bad-value: it says so")
                 continue
@@ -71,5 +79,15 @@ def main(arguments):
         elif data[:1] == b"D":
             service.send(b"N" + b"drain " + str(struct.unpack(">d", data[1:])[0]).encode())
             service.send(b"R" + struct.pack(">I", work))
+        elif data == b"P":
+            peer = socket.socket(fileno=array.array("i", ancillary[0][2])[0])
+            peer.send(b"a word")
+            service.send(b"Nstandby")
+        elif data == b"T":
+            waiting = False
+            kept = os.pread(numbers["state"], 100, 0)
+            service.send(b"Ntook over " + kept + b", " + listen["peer"].recv(100))
+            service.send(b"A" + generation)
+            notify.send(b"READY=1")
         elif data == b"U":
             service.send(b"Nundrain")
