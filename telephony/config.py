@@ -68,6 +68,8 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Users parts that anybody may call without credentials, e.g. ``9196``."""
     proxies: list[str] = []
     """Addresses of the cluster's proxies, ``host:port``: never limited or banned (nor are ``trusted``)."""
+    name_servers: list[str] = []
+    """Whom to ask where other domains are reached, ``host`` or ``host:port``; empty: whom the machine asks."""
     source_failures_max: int = 50
     """Failed authentications at once after which a source is banned; 0: never (`telephony.proxy.defence`)."""
     source_ban_seconds: float = 30.0

@@ -7,11 +7,12 @@ Rules:
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from telephony.config import Configuration
 from telephony.effects import Effect
 from telephony.sip.flow import Flow
+from telephony.sip.resolution import Located
 
 
 class Job(NamedTuple):
@@ -70,3 +71,14 @@ class Core(Protocol):
 
     def take(self) -> Sequence[Effect]:
         """Effects since the last call, in order."""
+
+
+@runtime_checkable
+class LocatingCore(Protocol):
+    """A core that sends to names (`Locate`)."""
+
+    name_servers: list[str]
+    """Whom to ask, ``host`` or ``host:port``; empty: whom the machine asks (``/etc/resolv.conf``)."""
+
+    def located(self, id: int, located: Located, now: float) -> None:
+        """Where it is reached."""

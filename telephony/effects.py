@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from telephony.sip.flow import Close as Close
 from telephony.sip.flow import Send as Send
+from telephony.sip.resolution import Sought
 
 
 class Ask(NamedTuple):
@@ -58,4 +59,16 @@ class Notify(NamedTuple):
     """``{"event": "...", ...}``; encoded by the shell."""
 
 
-Effect = Send | Close | Ask | Reply | Tell | Notify
+class Locate(NamedTuple):
+    """Find out by DNS where something is reached; the answer comes back as `LocatingCore.located`."""
+
+    id: int
+    """Chosen by the core, unique within it; names the resolution in the answer."""
+    sought: Sought
+    transports: tuple[str, ...]
+    """Those that can be used, in the order in which they are preferred."""
+    families: tuple[str, ...]
+    """Kinds of addresses that can be used: ``A``, ``AAAA`` or both."""
+
+
+Effect = Send | Close | Ask | Reply | Tell | Notify | Locate

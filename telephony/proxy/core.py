@@ -16,7 +16,6 @@ Rules:
 - Responses without a transaction go on by their Via, but only from routers or to routers (section 16.7).
 """
 
-import ipaddress
 import secrets
 from collections.abc import Callable
 
@@ -24,20 +23,23 @@ import msgspec
 
 from telephony.config import Configuration, ProxyConfiguration
 from telephony.core import Job
+from telephony.dns import system
 from telephony.effects import Ask, Close, Effect, Reply, Send
 from telephony.proxy.authentication import NOTHING_CHECKED, Authentication
 from telephony.proxy.counters import Counters
 from telephony.proxy.defence import Defence, Limits
 from telephony.proxy.forwarding import Forwarding
+from telephony.proxy.outside import Outside, Sending
 from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, read_bound, read_register
 from telephony.proxy.report import Report
-from telephony.proxy.way import RefusedError, Target, Way, request_uri
+from telephony.proxy.way import DIALOG_METHODS, RefusedError, Target, Way, request_uri
 from telephony.sip.address import Address
 from telephony.sip.build import answer_broken
 from telephony.sip.client_transaction import ClientTransaction
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message, make_response
+from telephony.sip.resolution import Located, Sought, literal
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.timers import Timers
 from telephony.sip.tokens import Tokens
@@ -51,8 +53,6 @@ BROKEN_ANSWERS_PER_SECOND_MAX = 100
 """Broken requests that are answered; more are only counted."""
 RETRY_AFTER_SECONDS = 5
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
-DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
-"""Methods that make dialogs: they get a Record-Route."""
 _RETRY = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
 
 
@@ -72,6 +72,8 @@ class Proxy:
         self._random = random
         self._configuration: ProxyConfiguration | None = None
         self._way: Way
+        self.outside = Outside(self)
+        self.name_servers: list[str] = []
         self._authentication: Authentication
         self._secret = b""
         self._guests: frozenset[str] = frozenset()
@@ -92,6 +94,8 @@ class Proxy:
         if not isinstance(configuration, ProxyConfiguration):
             raise ValueError(f"expected the configuration of a proxy, got {type(configuration).__name__}")
         before = self._configuration
+        for server in configuration.name_servers:
+            system.server(server)
         secret = configuration.nonce_secret or self._secret or self._random(32)
         self._way = Way(configuration, secret, self._way if before is not None else None)
         if before is None or secret != self._secret or (before.realm, before.users) != (configuration.realm, configuration.users):
@@ -104,6 +108,7 @@ class Proxy:
         )
         self._guests = frozenset(configuration.guest_targets)
         self._secret = secret
+        self.name_servers = configuration.name_servers
         self._configuration = configuration
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -150,6 +155,10 @@ class Proxy:
         else:
             self.refuse(transaction, message, 503, now, headers=_RETRY)
 
+    def located(self, id: int, located: Located, now: float) -> None:
+        """Name servers have answered."""
+        self.outside.located(id, located, now)
+
     def event(self, sender: str, operation: str, body: bytes, now: float) -> None:
         """A proxy asks for no events."""
 
@@ -167,7 +176,7 @@ class Proxy:
 
     def remaining(self) -> int:
         """Requests without a final response."""
-        return self.waiting + len(self._registrations)
+        return self.waiting + len(self._registrations) + len(self.outside)
 
     def timeout(self, now: float) -> None:
         """Run what is due."""
@@ -182,6 +191,11 @@ class Proxy:
         taken = self.out[:]
         self.out.clear()
         return taken
+
+    @property
+    def way(self) -> Way:
+        """Addresses and tokens of the configuration in force."""
+        return self._way
 
     # From the transaction layer
 
@@ -208,14 +222,17 @@ class Proxy:
             held, bearer = way.take_routes(message)
             uri = request_uri(message)
             if way.of_cluster(message, flow):
-                target = way.to_user(message, uri, held, bearer)
+                found = way.to_user(message, uri, held, bearer)
+                if isinstance(found, Sought):
+                    self.outside.acknowledge(message, found)
+                    return
+                target = found
             else:
                 target = way.of_dialog(message, uri)
         except (MessageError, RefusedError):
             self.counters.dropped += 1
             return
-        way.put_via(message, target, self.tokens.take())
-        self.out.append(Send(message.serialize(), target.flow))
+        self.send_only(message, target)
 
     def stray(self, message: Message, flow: Flow, now: float) -> None:
         """A response without a transaction, of a proxy before us: passed on by its Via, from or to routers alone."""
@@ -227,12 +244,17 @@ class Proxy:
         try:
             via = Via.parse(message.get_all("via")[0])
             host, port = via.response_address
-            ipaddress.ip_address(host)
         except (ValueError, MessageError):
             return
         to_router = way.is_router(host, port)
+        if not (to_router or way.is_router(flow.host, flow.port)):
+            return
         transport = via.transport.lower()
-        if transport in ("udp", "tcp") and (to_router or way.is_router(flow.host, flow.port)):
+        direct = literal(host, port, transport, False)
+        if direct is None:
+            self.counters.dropped -= 1
+            self.outside.respond(message, Sought(host, via.port, transport))
+        elif transport in ("udp", "tcp"):
             self.counters.dropped -= 1
             self.out.append(Send(message.serialize(), Flow(transport, f"{'sip' if to_router else 'public'}-{transport}", host, port)))
 
@@ -241,11 +263,24 @@ class Proxy:
 
     # For forwardings
 
+    def send_only(self, message: Message, target: Target) -> None:
+        """Send a request without a transaction."""
+        self._way.put_via(message, target, self.tokens.take())
+        self.out.append(Send(message.serialize(), target.flow))
+
     def send(self, forwarding: Forwarding, message: Message, target: Target, now: float) -> ClientTransaction:
         """Send a request to a target, in a transaction of its own, below our Via."""
-        branch = self._way.put_via(message, target, self.tokens.take())
+        way = self._way
+        if forwarding.records and not target.relay_route:
+            way.record_route(message, target, forwarding.server.source)
+        branch = way.put_via(message, target, self.tokens.take())
         self.counters.forwarded += 1
         return self.transactions.request(forwarding, message, target.flow, now, branch)
+
+    def forward(self, server: ServerTransaction, message: Message, targets: list[Target], records: bool, now: float) -> None:
+        """Send a request on."""
+        forwarding = server.user = Forwarding(self, server, message, targets, records)
+        forwarding.start(now)
 
     def refuse(
         self, server: ServerTransaction, message: Message, status: int, now: float, reason: str | None = None, headers: Headers = ()
@@ -277,19 +312,24 @@ class Proxy:
                 self._options(server, message, now)
                 return
             target = way.to_user(message, uri, held, bearer)
-            if method in DIALOG_METHODS and not target.relay_route:
-                way.record_route(message, target.flow, to_user=True)
+            if isinstance(target, Sought):
+                if method == "INVITE":
+                    self.transactions.trying(server, message, now)
+                server.user = self.outside.request(server, message, target)
+                return
             targets = [target]
+            records = method in DIALOG_METHODS
         elif message.to_tag:
             targets = [way.of_dialog(message, uri)]
+            records = False
         else:
             targets = self._new(server, message, uri, now)
             if not targets:
                 return
-        forwarding = server.user = Forwarding(self, server, message, targets)
+            records = method in DIALOG_METHODS
         if method == "INVITE":
             self.transactions.trying(server, message, now)
-        forwarding.start(now)
+        self.forward(server, message, targets, records, now)
 
     def _new(self, server: ServerTransaction, message: Message, uri: Uri, now: float) -> list[Target]:
         """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
@@ -326,8 +366,6 @@ class Proxy:
         targets = way.routers(message, now)
         if not targets:
             raise RefusedError(503, "No call router for this request", _RETRY)
-        if method in DIALOG_METHODS:
-            way.record_route(message, server.source, to_user=False)
         return targets
 
     def _sender(self, message: Message) -> str:
@@ -398,7 +436,7 @@ class Proxy:
             raise RefusedError(481)
         self.refuse(server, message, 200, now)
         forwarding = cancelled.user
-        if isinstance(forwarding, Forwarding):
+        if isinstance(forwarding, Forwarding | Sending):
             forwarding.cancel(now)
 
     def _drop_banned(self, flow: Flow, now: float) -> None:

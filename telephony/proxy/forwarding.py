@@ -40,11 +40,12 @@ class Forwarding:
         "_timer",
         "invite",
         "message",
+        "records",
         "server",
         "targets",
     )
 
-    def __init__(self, proxy: "Proxy", server: ServerTransaction, message: Message, targets: list[Target]) -> None:
+    def __init__(self, proxy: "Proxy", server: ServerTransaction, message: Message, targets: list[Target], records: bool) -> None:
         self._proxy = proxy
         self.server = server
         self.message: Message | None = message
@@ -52,6 +53,8 @@ class Forwarding:
         self.invite = message.method == "INVITE"
         self.targets = targets
         """Those not tried yet."""
+        self.records = records
+        """It makes a dialog, in which the proxy stays."""
         self._target: Target | None = None
         self._client: ClientTransaction | None = None
         """Branch that is under way; it has no final response yet."""

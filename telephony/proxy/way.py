@@ -6,9 +6,9 @@ Rules:
 - A user's request within a dialog may go to a router only; one that names us alone (its sender forgot the route set) goes to
   the router whose mark its To tag bears.
 - A flow that another proxy holds is reached through that proxy; what came from a proxy is not handed to a third one.
+- What goes to an address or a name outside leaves through the proxy that serves the public address: answers come there.
 """
 
-import ipaddress
 from zlib import crc32
 
 from telephony.config import Peer, ProxyConfiguration
@@ -18,11 +18,14 @@ from telephony.sip.address import Address
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
+from telephony.sip.resolution import Hop, Sought, literal
 from telephony.sip.text import parameter
 from telephony.sip.tokens import MARK_DIGITS, mark
 from telephony.sip.uri import Uri, host_port
 from telephony.sip.via import COOKIE
 
+DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
+"""Methods that make dialogs: they get a Record-Route."""
 ROUTES_CACHED_MAX = 20_000
 
 
@@ -39,9 +42,11 @@ class RefusedError(Exception):
 class Target:
     """One place to send a request to."""
 
-    __slots__ = ("choice", "flow", "relay_route", "router")
+    __slots__ = ("choice", "flow", "outside", "relay_route", "router")
 
-    def __init__(self, flow: Flow, router: Peer | None = None, choice: RouterChoice | None = None, relay_route: str = "") -> None:
+    def __init__(
+        self, flow: Flow, router: Peer | None = None, choice: RouterChoice | None = None, relay_route: str = "", outside: bool = False
+    ) -> None:
         self.flow = flow
         self.router = router
         """The call router there, where it is one that was chosen."""
@@ -49,6 +54,8 @@ class Target:
         """Where it was chosen from."""
         self.relay_route = relay_route
         """The Route that the proxy there needs, where it holds the user's flow; empty: it is no proxy of ours."""
+        self.outside = outside
+        """Reached by its address alone: no flow of ours leads there."""
 
 
 class Way:
@@ -93,6 +100,10 @@ class Way:
         }
         self._in_dialog = {address: Target(Flow("udp", "sip-udp", *address)) for address in self._trusted}
         self._routes: dict[str, tuple[bool, Held | None]] = {}
+        self.transports = tuple(transport for transport in ("udp", "tcp", "tls") if f"public-{transport}" in self._vias)
+        """What we can send outside with, in the order in which we prefer it."""
+        self.families = ("AAAA",) if ":" in configuration.public_host else ("A",)
+        """Kinds of addresses that we can send to."""
 
     def is_router(self, host: str, port: int) -> bool:
         """A call router of the cluster."""
@@ -166,11 +177,11 @@ class Way:
             return self._in_dialog[router]
         raise RefusedError(403, "Not a router of this cluster")
 
-    def to_user(self, message: Message, uri: Uri, held: Held | None, bearer: str) -> Target:
-        """Where a request of the cluster goes.
+    def to_user(self, message: Message, uri: Uri, held: Held | None, bearer: str) -> Target | Sought:
+        """Where a request of the cluster goes; `Sought`: to a name.
 
         Raises:
-            RefusedError: 430, the flow is not there; 404, its URI names no address.
+            RefusedError: 430, the flow is not there; 404, its URI names nothing but us.
             MessageError: the Route cannot be read.
         """
         if held is None:
@@ -180,12 +191,13 @@ class Way:
                 raise RefusedError(404)
             if address in self._in_dialog:
                 return self._in_dialog[address]
-            try:
-                ipaddress.ip_address(hop.host)
-            except ValueError:
-                raise RefusedError(404, "Not an address") from None
-            transport = "tcp" if hop.transport == "tcp" else "udp"
-            return Target(Flow(transport, f"{'public' if self._serves_public else 'sip'}-{transport}", *address))
+            if not self._serves_public and not self.relayed(message):
+                return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=f"<sip:{self._public};lr>")
+            sought = Sought(hop.parameter("maddr") or hop.host, hop.port, hop.transport, hop.scheme == "sips")
+            direct = literal(*sought)
+            if direct is None:
+                return sought
+            return self.outside(direct)
         flow = held.flow
         if flow.socket == "public-udp":
             if self._serves_public or self.relayed(message):
@@ -197,6 +209,17 @@ class Way:
             raise RefusedError(430)
         return Target(Flow("udp", "sip-udp", *host_port(held.holder)), relay_route=bearer)
 
+    def outside(self, hop: Hop) -> Target:
+        """What was found outside.
+
+        Raises:
+            RefusedError: 502, we have no such transport.
+        """
+        if hop.transport not in self.transports:
+            raise RefusedError(502, "No such transport")
+        side = "public" if self._serves_public else "sip"
+        return Target(Flow(hop.transport, f"{side}-{hop.transport}", hop.host, hop.port), outside=True)
+
     def routers(self, message: Message, now: float) -> list[Target]:
         """Routers for a new request, in the order in which to try them; empty: there is none for its platform."""
         choice = self._choices.get(self._platforms.get(message.method or "", self._default_platform))
@@ -205,18 +228,20 @@ class Way:
         targets = self._targets[choice]
         return [targets[router.id] for router in choice.order(message.call_id, now)]
 
-    def record_route(self, message: Message, user: Flow, to_user: bool) -> None:
-        """Stay in the dialog: our public address with the token of the user's flow.
+    def record_route(self, message: Message, target: Target, source: Flow) -> None:
+        """Stay in the dialog: our public address with the token of the user's flow, which is the target's or the source.
 
         Towards users over a connection there are two, one for each side's transport (RFC 5658): the one that the
-        receiver meets first on top.
+        receiver meets first on top. What is outside is reached by the dialog's own route: no token.
         """
-        token = self.tokens.make(user)
-        plain = f"Record-Route: <sip:{token}@{self._public};lr>"
+        to_user = target.router is None
+        user = target.flow if to_user else source
+        ours = self._public if target.outside else f"{self.tokens.make(user)}@{self._public}"
+        plain = f"Record-Route: <sip:{ours};lr>"
         if user.transport == "udp":
             message.prepend_line(plain)
             return
-        other = f"Record-Route: <sip:{token}@{self._public};transport={user.transport};lr>"
+        other = f"Record-Route: <sip:{ours};transport={user.transport};lr>"
         for line in (plain, other) if to_user else (other, plain):
             message.prepend_line(line)
 

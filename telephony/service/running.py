@@ -7,10 +7,12 @@ Rules:
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from telephony.config import Configuration, ProxyConfiguration
-from telephony.core import Core, Job
-from telephony.effects import Ask, Close, Effect, Notify, Reply, Send, Tell
+from telephony.core import Core, Job, LocatingCore
+from telephony.dns import system
+from telephony.effects import Ask, Close, Effect, Locate, Notify, Reply, Send, Tell
 from telephony.jobs.client import Answered
 from telephony.service import clock
 from telephony.service.datagrams import Datagrams
@@ -20,6 +22,10 @@ from telephony.service.log import failure
 from telephony.service.loop import Loop
 from telephony.service.streams import Streams
 from telephony.sip.flow import Flow
+from telephony.sip.resolution import Located
+
+if TYPE_CHECKING:
+    from telephony.service.names import Names
 
 ROUNDS_MAX = 8
 """Rounds of effects and their answers in one turn of the loop."""
@@ -36,6 +42,9 @@ class Running:
 
     def __init__(self, core: Core, loop: Loop, sockets: dict[str, int]) -> None:
         self._core = core
+        self._loop = loop
+        self._names: Names | None = None
+        """Made when the core asks for the first name."""
         self._datagrams = Datagrams(loop, self._receive, self._closed)
         self._streams = Streams(loop, self._receive, self._closed)
         self._jobs = JobSockets(loop)
@@ -59,6 +68,8 @@ class Running:
         self._jobs.check(configuration.jobs)
         self._core.configure(configuration, now)
         self._jobs.configure(configuration.jobs, now)
+        if self._names is not None and isinstance(self._core, LocatingCore):
+            self._names.configure(system.read(self._core.name_servers))
         public = not isinstance(configuration, ProxyConfiguration) or configuration.public
         for name in self._datagrams.names():
             self._datagrams.read(name, public or not name.startswith("public-"))
@@ -82,7 +93,8 @@ class Running:
     def deadline(self) -> float | None:
         """When `timeout` is wanted next."""
         soonest = self._core.deadline()
-        for deadline in (self._jobs.deadline(), self._streams.deadline()):
+        names = None if self._names is None else self._names.deadline()
+        for deadline in (self._jobs.deadline(), self._streams.deadline(), names):
             if deadline is not None and (soonest is None or deadline < soonest):
                 soonest = deadline
         return soonest
@@ -91,6 +103,8 @@ class Running:
         """Run what is due."""
         self._jobs.timeout(now)
         self._streams.timeout(now)
+        if self._names is not None:
+            self._names.timeout(now)
         deadline = self._core.deadline()
         if deadline is not None and deadline <= now:
             self._touched = True
@@ -130,6 +144,8 @@ class Running:
             self._guard("close", close)
         self._datagrams.close()
         self._streams.close()
+        if self._names is not None:
+            self._names.close()
         self._jobs.close()
 
     def _carry_out(self, now: float, left: list[Effect]) -> None:
@@ -151,6 +167,22 @@ class Running:
                 self._streams.hang_up(effect.flow)
             elif isinstance(effect, Notify):
                 left.append(effect)
+            elif isinstance(effect, Locate):
+                self._locate(effect, now)
+
+    def _locate(self, effect: Locate, now: float) -> None:
+        if self._names is None:
+            from telephony.service.names import Names
+
+            assert isinstance(self._core, LocatingCore)
+            self._names = Names(self._loop, system.read(self._core.name_servers), self._located)
+        self._names.locate(effect, now)
+
+    def _located(self, id: int, located: Located) -> None:
+        self._touched = True
+        core = self._core
+        assert isinstance(core, LocatingCore)
+        self._guard("located", lambda: core.located(id, located, clock.now()))
 
     def _receive(self, data: bytes, flow: Flow) -> None:
         self._touched = True
