@@ -3,14 +3,17 @@
 Rules:
 - A batch is `BATCH` rows; the kernel fills and reads the rows in place.
 - Nothing blocks: what can't be sent now is dropped and counted, as a full line would.
+- The kernel stamps datagrams when they come, so that a batch may wait for its tick without their times being lost.
 - IPv4 only: the first eight bytes of a ``sockaddr_in`` (family, port, host) are the key of a source.
 """
 
 import ctypes
+import socket
+import time
 
 import numpy as np
 
-from media.arrays import U8, U32, U64, Index
+from media.arrays import F64, U8, U32, U64, Index
 
 BATCH = 256
 """Datagrams of one system call."""
@@ -18,6 +21,9 @@ DATAGRAM_BYTES_MAX = 2048
 """Longer ones are cut, and refused for it."""
 ADDRESS_BYTES = 16
 MSG_DONTWAIT = 0x40
+SO_TIMESTAMPNS = 35
+_STAMP_BYTES = 32
+"""struct cmsghdr and a struct timespec."""
 
 _HEADER = np.dtype(
     {
@@ -43,6 +49,11 @@ def pointers(rows: U8) -> U64:
     return (rows.ctypes.data + np.arange(len(rows), dtype=np.uint64) * np.uint64(rows.strides[0])).astype(np.uint64)
 
 
+def stamped(side: socket.socket) -> None:
+    """Let the kernel stamp what comes to a socket, for `Inbox.ages`."""
+    side.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+
 class Inbox:
     """Rows that datagrams are received into."""
 
@@ -66,9 +77,21 @@ class Inbox:
         self._header["namelen"] = ADDRESS_BYTES
         self._header["iov"] = self.iov
         self._header["iovlen"] = 1
+        stamp = np.zeros((BATCH, _STAMP_BYTES), np.uint8)
+        self._header["control"] = pointers(stamp)
+        self._stamp_bytes: U64 = self._header["controllen"]
+        self._stamp_bytes[:] = _STAMP_BYTES
+        self._stamp = stamp.view(np.int64)[:, 2:]
         self.length: U32 = self._header["length"]
         """uint32[row]: bytes received."""
         self._place = self._header.ctypes.data
+
+    def ages(self, count: int, most: float) -> F64:
+        """float64[count]: how long ago the first rows came, seconds, 0 to ``most``; to be asked once for every batch."""
+        now = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        age = (now - self._stamp[:count, 0] * 1_000_000_000 - self._stamp[:count, 1]) * 1e-9
+        self._stamp_bytes[:count] = _STAMP_BYTES
+        return np.asarray(age.clip(0.0, most, out=age))
 
     def receive(self, fd: int, first: int) -> int:
         """Take what waits at a socket into the rows from ``first`` on; how many came (0: nothing, or the socket failed)."""

@@ -42,7 +42,7 @@ from media.engine import Engine
 from media.events import DIGITS
 from media.legs import Legs
 from media.negotiation import Agreement
-from media.plan import emptiest
+from media.plan import best
 from media.program import Program
 from media.record import LegRecord
 from media.report import report
@@ -142,7 +142,7 @@ class Desk:
         if leg is None:
             raise MediaError("full", f"{len(self._records)} legs")
         legs, bits = self.engine.legs, self._rng.getrandbits
-        legs.phase[leg] = emptiest(legs)
+        legs.phase[leg] = best(legs)
         legs.cname[leg] = np.frombuffer(f"{bits(64):016x}".encode(), np.uint8)
         legs.ssrc_out[leg], legs.sequence_out[leg], legs.timestamp_out[leg] = bits(32), bits(15), bits(32)
         legs.clock_out[leg], legs.marker[leg], legs.clock[leg], legs.rate[leg] = now, True, 8000.0, 8000.0

@@ -3,7 +3,8 @@
     sockets -> inbox -> leg -> (relay -> sockets) | jitter ring -> tick -> decode -> mix-minus -> encode -> headers -> sockets
 
 Rules:
-- A tick receives first, then serves the phase whose turn it is. Ticks that were missed are made up for, at most `CATCH_UP_TICKS`; time
+- A tick receives first, then serves the phase whose turn it is. A tick whose phase is empty receives only where packets are relayed, or
+  every `PHASES` ticks: what waits in the kernel is stamped with its time. Ticks that were missed are made up for, at most `CATCH_UP_TICKS`; time
   beyond that is skipped, and the timestamps that go out say so.
 - Nothing that the network sends can raise out of a tick; nothing in it waits.
 - Names of legs and rooms, SDP and jobs are the desk's (`media.desk`); here there are only numbers.
@@ -81,7 +82,10 @@ class Engine:
         ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in, self.guard)
         self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, ways)
         self._phases: list[Phase] = plan(legs)
-        self._stale = False
+        self._stale = True
+        self._relays = True
+        self._received = -PHASES
+        """Tick that received last."""
         self._began = now
         self._ticks = 0
         self.skipped = 0
@@ -101,17 +105,21 @@ class Engine:
 
     def tick(self, now: float) -> None:
         """Receive what came, serve every phase whose time has come."""
-        self.receiver.tick = self._ticks
-        self.receiver.drain(now)
         due = int((now - self._began) / TICK_SECONDS + 1e-6)
+        if self._stale:
+            self._stale = False
+            self._phases = plan(self.legs)
+            self._relays = bool(how_many(self.legs.used & (self.legs.target >= 0)))
+        serves = any(len(self._phases[tick % PHASES].clocked) for tick in range(self._ticks, min(due, self._ticks + PHASES)))
+        if serves or self._relays or due - self._received >= PHASES:
+            self._received = due
+            self.receiver.tick = self._ticks
+            self.receiver.drain(now)
         if due - self._ticks > CATCH_UP_TICKS:
             self.skipped += due - self._ticks - CATCH_UP_TICKS
             # Keep the turn of the phases.
             self._ticks += (due - self._ticks - CATCH_UP_TICKS) // PHASES * PHASES
         while self._ticks < due:
-            if self._stale:
-                self._stale = False
-                self._phases = plan(self.legs)
             # By the time that it was due: what is made up for is late, but no gap in the stream.
             self._serve(self._ticks % PHASES, self._began + (self._ticks + 1) * TICK_SECONDS)
             self._ticks += 1

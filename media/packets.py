@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from media.arrays import I64, U8, U16, U32, Bool, Index
+from media.arrays import F64, I64, U8, U16, U32, Bool, Index
 
 
 class Packets(NamedTuple):
@@ -20,9 +20,11 @@ class Packets(NamedTuple):
     timestamp: U32
     kind: U8
     """`media.codecs`."""
+    age: F64
+    """float64[n]: how long ago they came, seconds."""
 
     def pick(self, which: Bool) -> "Packets":
         """Those of them for which ``which`` holds; itself if all do."""
         if np.count_nonzero(which) == len(which):
             return self
-        return Packets(self.row[which], self.leg[which], self.size[which], self.sequence[which], self.timestamp[which], self.kind[which])
+        return Packets(*(field[which] for field in self))

@@ -1,7 +1,8 @@
 """Who is served by which tick, and in what order, so that mixing is a reshape and a sum.
 
 Rules:
-- A frame lasts 20 ms, a tick 5 ms: legs and rooms are spread over four phases, the emptiest first. All legs of a room are in its phase.
+- A frame lasts 20 ms, a tick 5 ms: legs and rooms are spread over four phases. All legs of a room are in its phase. A phase costs much the
+  same for ten legs as for a hundred, so phases are filled one after the other up to `PHASE_LEGS`; beyond that, the emptiest first.
 - Within a phase, rooms lie behind each other by size; a block is some rooms of one size, about `BLOCK_ROWS` legs.
 - A plan holds until somebody comes, goes or is connected otherwise.
 """
@@ -14,6 +15,7 @@ from media.arrays import I32, Index
 from media.legs import Legs
 
 PHASES = 4
+PHASE_LEGS = 256
 BLOCK_ROWS = 512
 FEED_NOTHING, FEED_MIX, FEED_PLAY = 0, 1, 2
 """`Legs.feed`: the tick sends a leg nothing, the mix of its room without itself, or a source of the bank."""
@@ -65,6 +67,8 @@ def _phase(legs: Legs, leg: Index) -> Phase:
     return Phase(leg, blocks, leg[legs.feed[leg] == FEED_PLAY])
 
 
-def emptiest(legs: Legs) -> int:
-    """The phase that serves the fewest legs."""
-    return int(np.bincount(legs.phase[legs.used], minlength=PHASES).argmin())
+def best(legs: Legs) -> int:
+    """The phase for who comes next: one that is begun and has less than `PHASE_LEGS`, else the emptiest."""
+    served = np.bincount(legs.phase[legs.used], minlength=PHASES)
+    begun = np.where(served < PHASE_LEGS, served, -1)
+    return int(begun.argmax() if begun.max() >= 0 else served.argmin())

@@ -36,7 +36,7 @@ HOLD_SECONDS = 3.0
 STRANGERS_MAX = 32
 ROUNDS_MAX = 16
 BATCHES_MAX = 64
-OWN_ROUNDS_MAX = 2
+OWN_ROUNDS_MAX = 4
 HEADER_BYTES = 12
 
 
@@ -89,6 +89,8 @@ class Receiver:
         self._timestamp = data[:, 4:8].view(">u4")[:, 0]
         self._ssrc = data[:, 8:12].view(">u4")[:, 0]
         self._strangers = 0
+        self._age: F64 = np.zeros(BATCH)
+        self._since = self._before = 0.0
         self.stray = 0
         """Datagrams that no leg claimed."""
         self.tick = 0
@@ -97,6 +99,7 @@ class Receiver:
     def drain(self, now: float) -> None:
         """Take what waits at all sockets."""
         self._strangers = STRANGERS_MAX
+        self._since, self._before = now - self._before, now
         inbox = self._inbox
         for _ in range(BATCHES_MAX):
             count = inbox.receive(self._sockets.rtp, 0)
@@ -111,6 +114,7 @@ class Receiver:
         for _ in range(BATCHES_MAX):
             count = inbox.receive(self._sockets.rtcp, 0)
             if count:
+                inbox.ages(count, 0.0)
                 self._take_reports(self._rtcp.find(inbox.key[:count]), self._order[:count], now)
             if count < BATCH:
                 break
@@ -231,6 +235,7 @@ class Receiver:
     def _take(self, leg: Index, count: int, now: float) -> None:
         """Rows ``0 .. count`` of the inbox, each of a leg or -1; RTP, or RTCP on the same port."""
         second = self._second[:count]
+        self._age = self._inbox.ages(count, self._since)
         # Packet types 192 to 223 are RTCP (RFC 5761 section 4); what fills the whole row was cut.
         sized = self._inbox.length[:count] - np.uint32(HEADER_BYTES) < DATAGRAM_BYTES_MAX - HEADER_BYTES
         good = sized & (leg >= 0) & (self._first[:count] & 0xC0 == 0x80) & (second & 0xE0 != 0xC0)
@@ -254,10 +259,10 @@ class Receiver:
             self._packets(row, leg, now)
             return
         for _ in range(ROUNDS_MAX):
-            _, first = np.unique(leg, return_index=True)
-            first.sort()
+            self._mark[leg[::-1]] = row[::-1]
+            first = self._mark.take(leg) == row
             self._packets(row[first], leg[first], now)
-            row, leg = np.delete(row, first), np.delete(leg, first)
+            row, leg = row[~first], leg[~first]
             if not len(row):
                 return
         self._refuse(leg)
@@ -280,7 +285,7 @@ class Receiver:
             row, leg, size = self._bare(row, leg, size)
         kind = self._kinds.take(leg * 128 + (self._second[row] & 0x7F))
         sequence, timestamp = self._sequence[row].astype(np.uint16), self._timestamp[row].astype(np.uint32)
-        packets = Packets(row, leg, size, sequence, timestamp, kind)
+        packets = Packets(row, leg, size, sequence, timestamp, kind, self._age[row])
         if how_many(kind) < len(kind):
             legs.refused[leg[kind == 0]] += 1
             packets = packets.pick(kind > 0)
@@ -316,46 +321,47 @@ class Receiver:
             self._streams.change(leg[changed], packets.timestamp[changed], CLOCKS[packets.kind[changed]], now)
             self._playout.restart(leg[changed])
             self._transcoder.listen(leg[changed], packets.kind[changed])
-        position = self._streams.place(leg, packets.timestamp, now)
+        position = self._streams.place(leg, packets.timestamp, now - packets.age)
         legs.quiet[leg] = False
         wanted = legs.ring_wanted.take(leg)
         if not how_many(wanted):
             return
+        wait = self._wait(leg) + packets.age
         wanted &= (size <= HEADER_BYTES + PAYLOAD_SAMPLES_MAX) & (size > HEADER_BYTES)
         if how_many(wanted) < len(wanted):
-            row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
+            row, leg, size, position, wait = row[wanted], leg[wanted], size[wanted], position[wanted], wait[wanted]
             if not len(row):
                 return
         coded = legs.codec_in.take(leg) == OPUS
         if not how_many(coded):
-            self._store(row, leg, size, position)
+            self._store(row, leg, size, position, wait)
             return
-        self._store_packets(row[coded], leg[coded], size[coded], position[coded])
+        self._store_packets(row[coded], leg[coded], size[coded], position[coded], wait[coded])
         if how_many(coded) < len(coded):
-            self._store(row[~coded], leg[~coded], size[~coded], position[~coded])
+            self._store(row[~coded], leg[~coded], size[~coded], position[~coded], wait[~coded])
 
     def _payload(self, row: Index, longest: int) -> U8:
         """uint8[n, longest - header]: payloads of rows."""
         data = self._inbox.data
         return data[row[0] : row[-1] + 1, HEADER_BYTES:longest] if len(row) == row[-1] - row[0] + 1 else data[row, HEADER_BYTES:longest]
 
-    def _store(self, row: Index, leg: Index, size: I64, position: I64) -> None:
+    def _store(self, row: Index, leg: Index, size: I64, position: I64, wait: F64) -> None:
         """Codecs of 8 bits a sample: a byte is a sample."""
         length = size - HEADER_BYTES
-        wanted = self._playout.arrive(leg, position, length, self._wait(leg))
+        wanted = self._playout.arrive(leg, position, length, wait)
         if wanted is not None:
             row, leg, length, position = row[wanted], leg[wanted], length[wanted], position[wanted]
             if not len(row):
                 return
         self._ring.put(leg, position, length, self._payload(row, int(length.max()) + HEADER_BYTES))
 
-    def _store_packets(self, row: Index, leg: Index, size: I64, position: I64) -> None:
+    def _store_packets(self, row: Index, leg: Index, size: I64, position: I64, wait: F64) -> None:
         """Opus: a packet says its duration itself; its clock is 48 kHz."""
         position = position // 6
         length = np.array([packet_samples(data) for data in map(bytes, self._inbox.data[row, HEADER_BYTES : HEADER_BYTES + 2])])
         valid = length > 0
-        row, leg, size, position, length = row[valid], leg[valid], size[valid], position[valid], length[valid]
-        wanted = self._playout.arrive(leg, position, length, self._wait(leg))
+        row, leg, size, position, length, wait = row[valid], leg[valid], size[valid], position[valid], length[valid], wait[valid]
+        wanted = self._playout.arrive(leg, position, length, wait)
         if wanted is not None:
             row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
         if len(row):

@@ -53,7 +53,7 @@ class Relay:
             packets, target, kind_out = self._translate(packets, target, codec, kind_out)
             if not len(target):
                 return
-        row, _, size, sequence, timestamp, _ = packets
+        row, _, size, sequence, timestamp, _, _ = packets
         sequence = sequence + legs.relay_sequence.take(target)
         timestamp = timestamp + legs.relay_timestamp.take(target)
         last = legs.sequence_out.take(target)

@@ -12,6 +12,7 @@ import select
 import socket
 
 from media.config import MediaConfiguration
+from media.datagrams import stamped
 
 SHARED_BUFFER_BYTES = 16 << 20
 """Kernel queue of the shared pair, as far as the system allows."""
@@ -62,6 +63,7 @@ class Sockets:
             self._shared = self._bind()
         for side in (self._shared.rtp, self._shared.rtcp):
             side.setblocking(False)
+            stamped(side)
             for force, plain in ((33, socket.SO_RCVBUF), (32, socket.SO_SNDBUF)):  # SO_RCVBUFFORCE, SO_SNDBUFFORCE
                 try:
                     side.setsockopt(socket.SOL_SOCKET, force, SHARED_BUFFER_BYTES)
@@ -115,6 +117,7 @@ class Sockets:
         self._pairs[leg] = pair
         for side, is_rtcp in ((pair.rtp, False), (pair.rtcp, True)):
             side.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, OWN_BUFFER_BYTES)
+            stamped(side)
             self.leg_of[side.fileno()] = (leg, is_rtcp)
             self._poll.register(side.fileno(), select.EPOLLIN)
         return pair.port

@@ -18,7 +18,7 @@ from media.codecs import PCMA
 from media.control import Bridge, Echo, Room
 from media.engine import Engine
 from media.notes import Notes
-from media.plan import FEED_MIX, FEED_NOTHING, FEED_PLAY, emptiest
+from media.plan import FEED_MIX, FEED_NOTHING, FEED_PLAY, best
 from media.record import LegRecord
 
 
@@ -106,7 +106,7 @@ class Switchboard:
         if room and number < 0:
             number = self._free.pop()
             self.rooms[room] = number
-            self._phase[number] = emptiest(self._engine.legs)
+            self._phase[number] = best(self._engine.legs)
             self._members[number] = 0
         before = int(legs.room[leg])
         if before == number:
