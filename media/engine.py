@@ -4,8 +4,8 @@
 
 Rules:
 - A tick receives first, then serves the phase whose turn it is. A tick whose phase is empty receives only where packets are relayed, or
-  every `PHASES` ticks: what waits in the kernel is stamped with its time. Ticks that were missed are made up for, at most `CATCH_UP_TICKS`; time
-  beyond that is skipped, and the timestamps that go out say so.
+  every `PHASES` ticks: what waits in the kernel is stamped with its time.
+- Ticks that were missed are made up for, at most `CATCH_UP_TICKS`; time beyond that is skipped, and the timestamps that go out say so.
 - Nothing that the network sends can raise out of a tick; nothing in it waits.
 - Names of legs and rooms, SDP and jobs are the desk's (`media.desk`); here there are only numbers.
 """

@@ -27,4 +27,5 @@ class Packets(NamedTuple):
         """Those of them for which ``which`` holds; itself if all do."""
         if np.count_nonzero(which) == len(which):
             return self
-        return Packets(*(field[which] for field in self))
+        row, leg, size, sequence, timestamp, kind, age = self
+        return Packets(row[which], leg[which], size[which], sequence[which], timestamp[which], kind[which], age[which])

@@ -102,15 +102,15 @@ class Streams:
         expected = np.where(legs.ssrc_in[leg] >= 0, legs.sequence_max[leg] - legs.sequence_first[leg] + 1, 0)
         return np.asarray(np.maximum(expected - legs.received[leg], 0))
 
-    def place(self, leg: Index, timestamp: U32, now: float) -> I64:
-        """Where audio packets lie in their streams, int64[n] samples; and what their arrival says about jitter."""
+    def place(self, leg: Index, timestamp: U32, arrived: F64) -> I64:
+        """Where audio packets lie in their streams, int64[n] samples; and what their arrival (float64[n] seconds) says about jitter."""
         legs = self._legs
         newest = legs.position.take(leg)
         step = (timestamp - legs.position_base.take(leg) - newest.astype(np.uint32)).view(np.int32)
         position = newest + step
         legs.position[leg] = np.maximum(position, newest)
         rate = legs.rate.take(leg)
-        transit = now * rate - position
+        transit = arrived * rate - position
         deviation = np.abs(transit - legs.transit.take(leg))
         # A clock that was set is no jitter: a second is the most that counts.
         np.minimum(deviation, rate, out=deviation)

@@ -82,7 +82,7 @@ def test_positions_follow_timestamps_over_their_wrap() -> None:
     for number in range(20):
         timestamp = (base + 160 * number) & 0xFFFFFFFF
         side.packet(number, timestamp=timestamp)
-        position = side.streams.place(LEG, np.array([timestamp], np.uint32), 1.0 + 0.02 * number)
+        position = side.streams.place(LEG, np.array([timestamp], np.uint32), np.array([1.0 + 0.02 * number]))
         assert position[0] == POSITION_FIRST + 160 * number
     assert side.legs.jitter[2] == pytest.approx(0.0, abs=1e-6)
 
@@ -95,7 +95,7 @@ def test_jitter_is_that_of_the_rfc() -> None:
     for number in range(200):
         now = 1.0 + 0.02 * number + rng.uniform(0, 0.01)
         side.packet(number, timestamp=160 * number, now=now)
-        side.streams.place(LEG, np.array([160 * number], np.uint32), now)
+        side.streams.place(LEG, np.array([160 * number], np.uint32), np.array([now]))
         transit = now * 8000 - 160 * number
         if before is not None:
             expected += (abs(transit - before) - expected) / 16

@@ -1,0 +1,56 @@
+"""Who is served by which tick."""
+
+import numpy as np
+import pytest
+
+from media import plan
+from media.control import Bridge, Room
+from media.legs import Legs
+from media.plan import PHASE_LEGS, PHASES
+from tests.media.phone import TICK, bench
+
+
+def joined(count: int) -> Legs:
+    legs = Legs(8 * PHASE_LEGS)
+    for _ in range(count):
+        leg = legs.take(0.0)
+        assert leg is not None
+        legs.phase[leg] = 0xFF  # no phase: `best` is not to see it
+        legs.used[leg] = False
+        legs.phase[leg] = plan.best(legs)
+        legs.used[leg] = True
+    return legs
+
+
+@pytest.mark.parametrize(
+    ("count", "served"),
+    [
+        (10, [10, 0, 0, 0]),
+        (PHASE_LEGS, [PHASE_LEGS, 0, 0, 0]),
+        (PHASE_LEGS + 3, [PHASE_LEGS, 3, 0, 0]),
+        (4 * PHASE_LEGS, [PHASE_LEGS] * 4),
+        (4 * PHASE_LEGS + 4, [PHASE_LEGS + 1] * 4),
+    ],
+)
+def test_phases_are_filled_one_after_the_other_and_then_evenly(count: int, served: list[int]) -> None:
+    legs = joined(count)
+    assert np.bincount(legs.phase[legs.used], minlength=PHASES).tolist() == served
+
+
+@pytest.mark.parametrize(("relays", "calls"), [(False, 10), (True, 40)])
+def test_a_tick_that_serves_nobody_receives_only_for_the_relay(relays: bool, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bench() as engine:
+        engine.phone("a")
+        engine.phone("b")
+        if relays:
+            engine.connect("b", Bridge("a"))
+        else:
+            engine.connect("a", Room("r"))
+            engine.connect("b", Room("r"))
+        engine.ticks(4)
+        receiver = engine.processor._desk.engine.receiver
+        received: list[float] = []
+        monkeypatch.setattr(receiver, "drain", received.append)
+        engine.ticks(40)
+        assert len(received) == calls
+        assert TICK * 40 / calls == pytest.approx(received[1] - received[0])
