@@ -31,6 +31,8 @@ from telephony.service.loop import READ, Loop
 FLUSH_SECONDS = 0.05
 """Pause before something is offered again to an agent that does not read."""
 GC_THRESHOLDS = (20_000, 20, 50)
+TIMERS_SECONDS = 0.01
+"""Deadlines of kinds that are not `kinds.PRECISE` are looked at this often: one wake-up runs all timers that end within it."""
 
 
 class Engine(Protocol):
@@ -54,7 +56,8 @@ class Shell:
         self._kind = kind
         self._unit = unit
         self._environment = environment
-        self._loop = Loop(precise=kind in kinds.PRECISE)
+        precise = kind in kinds.PRECISE
+        self._loop = Loop(precise)
         self._agent = Agent(environment)
         self._made: Engine | None = None
         """It owns the sockets, configured or not."""
@@ -67,6 +70,9 @@ class Shell:
         self._unreported = False
         """Something happened since the last report."""
         self._watchdog_at: float | None = None
+        self._timers_seconds = 0.0 if precise else TIMERS_SECONDS
+        self._timers_at = 0.0
+        """Timers do not run before."""
         self._waiting_for_agent = False
         self._encode = msgspec.msgpack.Encoder().encode
 
@@ -103,7 +109,8 @@ class Shell:
         more = False
         if engine is not None:
             deadline = engine.deadline()
-            if deadline is not None and deadline <= now:
+            if deadline is not None and deadline <= now and self._timers_at <= now:
+                self._timers_at = now + self._timers_seconds
                 engine.timeout(now)
             effects, more = engine.exchange(now)
             for effect in effects:
@@ -135,8 +142,10 @@ class Shell:
         soonest: float | None = self._watchdog_at
         if self._engine is not None:
             deadline = self._engine.deadline()
-            if deadline is not None and (soonest is None or deadline < soonest):
-                soonest = deadline
+            if deadline is not None:
+                deadline = max(deadline, self._timers_at)
+                if soonest is None or deadline < soonest:
+                    soonest = deadline
             if self._unreported and (soonest is None or self._report_at < soonest):
                 soonest = self._report_at
         if self._waiting_for_agent and (soonest is None or now + FLUSH_SECONDS < soonest):
