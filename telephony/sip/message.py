@@ -256,7 +256,6 @@ class Message:
             for value in values[1:]:
                 self.add(name, value)
             return values[0]
-        self._own()
         line = self._lines[number]
         colon = line.find(":")
         if "," in line:
@@ -265,6 +264,12 @@ class Message:
                 self._lines[number] = line[: colon + 1] + " " + ",".join(rest).strip()
                 return first.strip()
         self._lines[number] = ""
+        shape = self._shape
+        if shape is not None:
+            self._shape = shape = shape.pop(name)
+            self._first = shape.first
+            self._more = shape.more
+            return line[colon + 1 :].strip()
         more = self._more
         if more is not None and name in more:
             numbers = more[name]

@@ -79,7 +79,8 @@ def read(message: "Message", data: bytes) -> None:
             _start_line(message, start, shape)
     broken = shape.broken or _identify(message, shape, body)
     if not broken:
-        if len(head.splitlines()) != len(lines) and not text.count("\n") == text.count("\r") == len(lines) - 1:
+        ends = len(lines) - 1
+        if (text.count("\n") != ends or text.count("\r") != ends) and len(head.splitlines()) != len(lines):
             broken = "CR or LF within a header"
         elif message.method is None or start.endswith(" SIP/2.0"):
             return

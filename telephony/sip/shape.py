@@ -11,6 +11,9 @@ HEADERS_MAX = 256
 """Header lines of one message."""
 NAMES_BYTES_MAX = 2048
 """Shapes with longer names in all are not kept."""
+POPS_KEPT_MAX = 2
+"""How many headers may have been taken off a shape that is kept; of those with `POPPED_NAMES_MAX` names at the most."""
+POPPED_NAMES_MAX = 32
 
 _ONCE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-length"))
 
@@ -18,7 +21,7 @@ _ONCE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-len
 class Shape:
     """Where the headers of a message stand. Line 0 is the start line."""
 
-    __slots__ = ("broken", "call_id", "cseq", "first", "length", "more", "receiver", "sender", "via")
+    __slots__ = ("_popped", "_pops", "broken", "call_id", "cseq", "first", "length", "more", "receiver", "sender", "via")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.first: dict[str, int] = {}
@@ -50,6 +53,29 @@ class Shape:
         self.call_id = self._place("call-id", names)
         self.cseq = self._place("cseq", names)
         self.length = self._place("content-length", names)
+        self._pops = 0
+        self._popped: dict[str, Shape] = {}
+
+    def pop(self, name: str) -> "Shape":
+        """The same message's shape without the first line of this header, which is there."""
+        shape = self._popped.get(name)
+        if shape is None:
+            shape = Shape.__new__(Shape)
+            for slot in Shape.__slots__:
+                setattr(shape, slot, getattr(self, slot))
+            shape.first = first = self.first.copy()
+            shape.more = more = None if self.more is None else {name: numbers[:] for name, numbers in self.more.items()}
+            if more is not None and name in more:
+                first[name] = more[name].pop(0)
+                if not more[name]:
+                    del more[name]
+            else:
+                del first[name]
+            shape._popped = {}
+            shape._pops = self._pops + 1
+            if shape._pops <= POPS_KEPT_MAX and len(self.first) <= POPPED_NAMES_MAX:
+                self._popped[name] = shape
+        return shape
 
     def _place(self, name: str, names: tuple[str, ...]) -> tuple[int, int]:
         """Number of the line, and where the value starts in it; (0, 0): it is not there."""

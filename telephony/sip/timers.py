@@ -91,15 +91,37 @@ class Timers:
         """Run what is due at ``now``."""
         head = self._head
         while head is not None and head[0] <= now:
-            callback = head[2]
-            if callback is not None:
-                head[2] = None
-                callback(now)
-            head = self._earliest()
+            due = self._take_due(now)
+            due.reverse()
+            try:
+                while due:
+                    timer = due.pop()
+                    callback = timer[2]
+                    if callback is not None:  # else one before it has cancelled it
+                        timer[2] = None
+                        callback(now)
+            finally:
+                for timer in due:  # a callback has failed
+                    heappush(self._heap, timer)
+                head = self._earliest()
 
     def __len__(self) -> int:
         """Entries held, cancelled ones included."""
         return len(self._heap) + sum(map(len, self._queues))
+
+    def _take_due(self, now: float) -> list[Timer]:
+        """Take out what is due, in order."""
+        due: list[Timer] = []
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            due.append(heappop(heap))
+        for queue in self._queues:
+            while queue and (queue[0][0] <= now or queue[0][2] is None):
+                timer = queue.popleft()
+                if timer[2] is not None:
+                    due.append(timer)
+        due.sort()
+        return due
 
     def _earliest(self) -> Timer | None:
         """Drop cancelled entries in front, and find the next one."""
