@@ -6,6 +6,8 @@ Rules:
 - A pool whose platform differs is switched machine by machine, like `hotswitch switch`.
 """
 
+import ipaddress
+import re
 from typing import Literal
 
 import msgspec
@@ -22,6 +24,12 @@ ENTRIES_MAX = 10_000
 """Users, routes and queues in one document, each."""
 
 
+_DOMAIN = re.compile(r"@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_TRUNK = re.compile(
+    r"sips?:(?:[A-Za-z0-9\-_.!~*'()&=+$]+@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)"
+    r"(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4}|:6[0-4][0-9]{3})?(?:;transport=[a-z]+)?"
+)
+_SERVER = re.compile(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([0-9A-Fa-f:]+)")
 _MOST = {"drain_seconds": 86400, "source_failures_max": 1_000_000, "source_ban_seconds": 3600, "source_requests_per_second_max": 1_000_000}
 
 
@@ -38,6 +46,8 @@ class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, o
     """The first ban of a source; each further one is twice as long."""
     source_requests_per_second_max: float | None = None
     """New requests that one source may send; 0: any."""
+    name_servers: list[str] | None = None
+    """Addresses (``192.0.2.53``, ``[2001:db8::53]:5353``) of whom proxies ask where other domains are; empty: as each machine does."""
 
 
 class DesiredPool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -68,9 +78,12 @@ class DesiredRoute(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omi
     """One line of the dial plan."""
 
     pattern: str
-    """Digits, ``X`` for any digit."""
-    action: Literal["user", "conference", "queue", "echo", "music"]
+    """Digits, ``X`` for any digit; ``@example.org``: a domain outside."""
+    action: Literal["user", "conference", "queue", "echo", "music", "outside"]
     target: str = ""
+    """Of ``outside``: the URI of a trunk (``sip:carrier.example.com``); empty for a domain: what was dialled."""
+    callers: list[str] = []
+    """Of ``outside``: who may use it; users' names with ``X`` for any digit, ``*``: every user."""
 
 
 class Desired(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -94,7 +107,7 @@ def current(draft: Draft) -> Desired:
             DesiredQueue(name=id, members=queue.members, ring_seconds=queue.ring_seconds) for id, queue in sorted(draft.all(Queue).items())
         ],
         routes=[
-            DesiredRoute(pattern=route.pattern, action=route.action, target=route.target)  # type: ignore[arg-type]
+            DesiredRoute(pattern=route.pattern, action=route.action, target=route.target, callers=route.callers)  # type: ignore[arg-type]
             for _, route in sorted(draft.all(Route).items())
         ],
     )
@@ -123,7 +136,9 @@ def apply(draft: Draft, desired: Desired, now: float, *, actor: str, force: bool
             draft.put(Queue(id=queue.name, members=queue.members, strategy=queue.strategy, ring_seconds=queue.ring_seconds))
     if desired.routes is not None:
         wanted_routes = {
-            f"{index * 10:05}": Route(id=f"{index * 10:05}", pattern=route.pattern, action=route.action, target=route.target)
+            f"{index * 10:05}": Route(
+                id=f"{index * 10:05}", pattern=route.pattern, action=route.action, target=route.target, callers=route.callers
+            )
             for index, route in enumerate(desired.routes, 1)
         }
         for id in set(draft.all(Route)) - set(wanted_routes):
@@ -179,12 +194,41 @@ def _check(draft: Draft, desired: Desired) -> None:
         if not 1.0 <= queue.ring_seconds <= 600.0:
             raise InstructionError("invalid", f"queues[{index}].ring_seconds: 1 to 600")
     for index, route in enumerate(desired.routes or ()):
+        if route.action == "outside":
+            _check_outside(index, route)
+        elif route.callers:
+            raise InstructionError("invalid", f"routes[{index}].callers: only of the action outside")
+        if _DOMAIN.fullmatch(route.pattern) and route.action == "outside":
+            continue
         if not route.pattern or not all(character.isdigit() or character in "X*#+" for character in route.pattern):
             raise InstructionError("invalid", f"routes[{index}].pattern: digits and X, got {route.pattern!r}")
+    for index, server in enumerate((desired.cluster and desired.cluster.name_servers) or ()):
+        if not _is_server(server):
+            raise InstructionError("invalid", f"cluster.name_servers[{index}]: an address, with a port or without, got {server!r}")
     for name, most in _MOST.items():
         number = None if desired.cluster is None else getattr(desired.cluster, name)
         if number is not None and not 0 <= number <= most:
             raise InstructionError("invalid", f"cluster.{name}: 0 to {most:g}")
+
+
+def _check_outside(index: int, route: DesiredRoute) -> None:
+    if not route.callers:
+        raise InstructionError("invalid", f"routes[{index}].callers: outside needs who may use it; '*' is every user")
+    if route.target and not _TRUNK.fullmatch(route.target):
+        raise InstructionError("invalid", f"routes[{index}].target: a sip or sips URI, got {route.target!r}")
+    if not route.target and not route.pattern.startswith("@"):
+        raise InstructionError("invalid", f"routes[{index}].target: outside needs the URI of a trunk")
+
+
+def _is_server(text: str) -> bool:
+    match = _SERVER.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        ipaddress.ip_address(match[1] or match[3] or match[5])
+    except ValueError:
+        return False
+    return 0 < int(match[2] or match[4] or 53) < 65536
 
 
 def _check_names(section: str, names: list[str]) -> None:

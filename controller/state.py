@@ -52,6 +52,7 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     source_ban_seconds: float = 30.0
     """The first ban of a source; each further one is twice as long."""
     source_requests_per_second_max: float = 0.0
+    name_servers: list[str] = []
     """New requests that one source may send; 0: any."""
     created_at: float = 0.0
 
@@ -235,6 +236,7 @@ class Route(Record, frozen=True, kw_only=True, omit_defaults=True):
     pattern: str
     action: str
     target: str = ""
+    callers: list[str] = []
 
 
 class Queue(Record, frozen=True, kw_only=True, omit_defaults=True):

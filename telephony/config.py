@@ -126,11 +126,15 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """One line of the dial plan."""
 
     pattern: str
-    """User part: digits, ``X`` for any digit; e.g. ``30XX``. First match wins, users before routes."""
+    """User part: digits, ``X`` for any digit; e.g. ``30XX``. First match wins, users before routes. ``@example.org``: whoever is
+    called at that domain."""
     action: str
-    """``user``, ``conference``, ``queue``, ``echo`` or ``music``."""
+    """``user``, ``conference``, ``queue``, ``echo``, ``music`` or ``outside``."""
     target: str = ""
-    """Argument of the action; empty: the dialled user part itself."""
+    """Argument of the action; empty: the dialled user part itself. Of ``outside``: the URI of a trunk, ``sip:host``, which is sent the
+    dialled user part unless it has one of its own; empty: the dialled address, for a pattern that is a domain."""
+    callers: list[str] = []
+    """Patterns of the users who may use it, ``*``: every user. Only for ``outside``, where guests never may."""
 
 
 class RoutingConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="routing", tag_field="kind"):

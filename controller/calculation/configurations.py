@@ -81,6 +81,7 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         source_failures_max=cluster.source_failures_max,
         source_ban_seconds=cluster.source_ban_seconds,
         source_requests_per_second_max=cluster.source_requests_per_second_max,
+        name_servers=cluster.name_servers,
     )
 
 
@@ -152,7 +153,8 @@ def _routing(draft: Draft, unit: Unit) -> config.Configuration:
         realm=draft.cluster.realm,
         users=sorted(draft.all(User)),
         routes=[
-            config.Route(pattern=route.pattern, action=route.action, target=route.target) for _, route in sorted(draft.all(Route).items())
+            config.Route(pattern=route.pattern, action=route.action, target=route.target, callers=route.callers)
+            for _, route in sorted(draft.all(Route).items())
         ],
     )
 

@@ -38,11 +38,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What to do with the request."""
 
     action: str
-    """``user``, ``conference``, ``queue``, ``echo`` or ``music``."""
+    """``user``, ``conference``, ``queue``, ``echo``, ``music`` or ``outside``."""
     target: str
-    """Name of the user, room, queue or source."""
+    """Name of the user, room, queue or source; URI outside."""
     targets: list[Target] = []
-    """Where the user is reached, best first; for the action ``user``."""
+    """Where the user, or who is outside, is reached, best first."""
 
 
 HOPS_MAX = 8

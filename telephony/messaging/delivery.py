@@ -101,12 +101,14 @@ class Deliveries:
         if not result.ok:
             self._end(delivery, failure.of_job("routing", result.status), result.status, now)
             return
-        targets = _decode_decision(result.body).targets[:CONTACTS_MAX]
+        decision = _decode_decision(result.body)
+        outside = decision.action == "outside"
+        targets = decision.targets[:CONTACTS_MAX]
         message = delivery.message
         headers = [(name, value) for name in PASSED_ON for value in message.get_lines(name)]
         headers.append((HOPS_HEADER, str(hops_of(message) + 1)))
         realm = self._desk.configuration.realm
-        if delivery.caller:
+        if delivery.caller and not outside:
             headers.append(("P-Asserted-Identity", f"<{Uri.of(delivery.caller, realm)}>"))
         from_ = str(Address.parse(message.get("from") or "")._replace(parameters=()))
         delivery.open = len(targets)
@@ -117,7 +119,7 @@ class Deliveries:
                     "MESSAGE",
                     target.contact,
                     from_,
-                    f"<{Uri.of(delivery.user, realm)}>",
+                    f"<{decision.target if outside else Uri.of(delivery.user, realm)}>",
                     self._desk.flow_to(path),
                     now=now,
                     route=[path if path.startswith("<") else f"<{path}>"] if path else [],

@@ -3,7 +3,8 @@
 Rules:
 - ``route`` is answered from the dial plan; for a user the resource database is asked where they are reached.
 - A user without bindings is ``not-registered``; a number that means nothing is ``not-found``.
-- MESSAGE goes to users only.
+- MESSAGE goes to users, and outside, only.
+- What leads outside is ``refused`` to whom the plan does not name.
 - A request that was routed more than `HOPS_MAX` times is a ``loop``.
 
 Bound: `LOOKUPS_MAX` lookups at a time; more is ``retry``.
@@ -19,7 +20,7 @@ from telephony.effects import Ask, Effect, Reply
 from telephony.jobs.protocol import BAD_REQUEST, OK, RETRY, UNAVAILABLE
 from telephony.jobs.resource import Bound, Lookup
 from telephony.jobs.routing import HOPS_MAX, Decision, Route, Target
-from telephony.routing.plan import Plan
+from telephony.routing.plan import OUTSIDE, REFUSED, Plan
 from telephony.sip.flow import Flow
 
 LOOKUPS_MAX = 4096
@@ -107,10 +108,14 @@ class Routing:
         """Status and body of the answer; no status: it comes later."""
         if request.hops > HOPS_MAX:
             return "loop", b""
-        found = self._plan.find(request.user)
-        if found is None or (request.method == "MESSAGE" and found[0] != "user"):
+        found = self._plan.find(request.user, request.host, request.caller)
+        if found is None or (request.method == "MESSAGE" and found[0] not in ("user", OUTSIDE, REFUSED)):
             return "not-found", request.user.encode()[:256]
         action, target = found
+        if action == REFUSED:
+            return "refused", b"not a caller of this line"
+        if action == OUTSIDE:
+            return OK, _encode(Decision(action=action, target=target, targets=[Target(contact=target, path="")]))
         if action != "user":
             return OK, _encode(Decision(action=action, target=target))
         if len(self._lookups) >= LOOKUPS_MAX:

@@ -226,6 +226,10 @@ class Call:
         return "over"
 
 
+_RUNG = ("user", "outside")
+"""Actions that call somebody."""
+
+
 def _routed(call: Call, now: float, result: Result) -> str:
     if not result.ok:
         return call.finish(f"routing-{result.status}", failure.of_job("routing", result.status), now)
@@ -237,7 +241,7 @@ def _routed(call: Call, now: float, result: Result) -> str:
         call.connect(Echo())
     elif decision.action == "music":
         call.connect(Play(source="music"))
-    elif decision.action == "user":
+    elif decision.action in _RUNG:
         callee.ring(call, decision.target, callee.RING_SECONDS, now)
     return "offering"
 
@@ -251,7 +255,7 @@ def _offered(call: Call, now: float, result: Result) -> str:
         return conference.begin(call)
     if action == "queue":
         return waiting.begin(call)
-    return "ringing" if action == "user" else "connecting"  # the rest was asked for at the same time
+    return "ringing" if action in _RUNG else "connecting"  # the rest was asked for at the same time
 
 
 def _connected(call: Call, now: float, result: Result) -> str:

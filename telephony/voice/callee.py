@@ -27,20 +27,22 @@ RING_SECONDS = 180.0
 
 
 def ring(call: "Call", user: str, seconds: float, now: float) -> None:
-    """Ring a user at the targets of the last decision; ``callee-...`` events or ``failed`` follow."""
+    """Ring a user, or a URI outside, at the targets of the last decision; ``callee-...`` events or ``failed`` follow."""
     call.ringings += 1
     realm = call.desk.configuration.realm
+    outside = call.decision.action == "outside"
     headers = [(HOPS_HEADER, str(call.hops + 1))]
-    if call.user:
+    if call.user and not outside:  # an assertion is for those who trust us alone (RFC 3325 section 5)
         headers.append(("P-Asserted-Identity", f"<{Uri.of(call.user, realm)}>"))
-    invitation = Invitation(str(call.from_), f"<{Uri.of(user, realm)}>", tuple(headers))
+    invitation = Invitation(str(call.from_), f"<{user if outside else Uri.of(user, realm)}>", tuple(headers))
 
     def failed(status: int, now: float) -> None:
         call.happen("failed", now, status)
 
     name = f"{call.id}.b{call.ringings}"
     call.ringing = Ringing(call.desk, call.legs, call, name, call.decision.targets, invitation, seconds, failed)
-    call.mark(user, now)
+    if not outside:
+        call.mark(user, now)
     call.ringing.start(now)
 
 

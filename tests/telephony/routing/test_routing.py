@@ -137,3 +137,67 @@ def test_what_is_no_request_is_said() -> None:
     core.job(Job(1, "router-1", "route", b"noise"), 0.0)
     core.job(Job(2, "router-1", "fly", b""), 0.0)
     assert [reply.status for reply in core.take() if isinstance(reply, Reply)] == ["bad-request", "bad-request"]
+
+
+OUTSIDE = [
+    Route(pattern="0XXX", action="outside", target="sip:trunk.example.net;transport=tcp", callers=["10XX"]),
+    Route(pattern="112", action="outside", target="sip:rescue@192.0.2.9:5070", callers=["*"]),
+    Route(pattern="@Example.org", action="outside", callers=["1001"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("user", "host", "caller", "result"),
+    [
+        ("0123", "hotswitch", "1001", ("outside", "sip:0123@trunk.example.net;transport=tcp")),
+        ("112", "hotswitch", "2000", ("outside", "sip:rescue@192.0.2.9:5070")),
+        ("bob", "example.org", "1001", ("outside", "sip:bob@example.org")),
+        ("1001", "example.org", "1001", ("outside", "sip:1001@example.org")),
+        ("bo b%", "example.org", "1001", ("outside", "sip:bo%20b%25@example.org")),
+        ("0123", "hotswitch", "2000", ("refused", "")),
+        ("0123", "hotswitch", "", ("refused", "")),
+        ("0123", "hotswitch", "1099", ("refused", "")),
+        ("112", "hotswitch", "", ("refused", "")),
+        ("112", "hotswitch", "nobody", ("refused", "")),
+        ("bob", "example.org", "2000", ("refused", "")),
+        ("bob", "example.com", "1001", None),
+    ],
+)
+def test_outside_is_for_those_that_the_line_names(user: str, host: str, caller: str, result: tuple[str, str] | None) -> None:
+    assert Plan(["1001", "2000"], OUTSIDE).find(user, host, caller) == result
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(pattern="0XXX", action="outside", target="sip:trunk.example.net"),
+        Route(pattern="0XXX", action="outside", callers=["*"]),
+        Route(pattern="0XXX", action="outside", target="tel:+123", callers=["*"]),
+        Route(pattern="0XXX", action="outside", target="sip:", callers=["*"]),
+        Route(pattern="@example.org", action="echo"),
+    ],
+)
+def test_lines_outside_that_cannot_be(route: Route) -> None:
+    with pytest.raises(ValueError):
+        Plan([], [route])
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_the_service_tells_the_way_outside(method: str) -> None:
+    routing = Routing()
+    keys = Jobs(curve_public="", curve_secret="")
+    routing.configure(RoutingConfiguration(id="r", platform="voice", jobs=keys, realm="h", users=["1001"], routes=OUTSIDE), 0.0)
+    answers = []
+    for caller in ("1001", ""):
+        routing.job(
+            Job(1, "c", "route", msgspec.msgpack.encode(Request(method=method, user="bob", host="example.org", caller=caller))), 0.0
+        )
+        answers += routing.take()
+    decision, refused = answers
+    assert isinstance(decision, Reply)
+    assert isinstance(refused, Reply)
+    uri = "sip:bob@example.org"
+    assert msgspec.msgpack.decode(decision.body, type=Decision) == Decision(
+        action="outside", target=uri, targets=[Target(contact=uri, path="")]
+    )
+    assert (refused.status, decision.status) == ("refused", "ok")

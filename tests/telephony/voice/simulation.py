@@ -203,6 +203,7 @@ class Simulation:
                 Route(pattern="4000", action="queue"),
                 Route(pattern="9196", action="echo"),
                 Route(pattern="9664", action="music"),
+                Route(pattern="0XXX", action="outside", target="sip:trunk@198.51.100.4:5062", callers=["1001"]),
             ]
             users = ["1001", "1002", "1003"]
             core.configure(

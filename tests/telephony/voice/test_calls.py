@@ -406,3 +406,33 @@ def test_over_a_link_that_loses_a_quarter(tmp_path: Path, seed: int) -> None:
     assert simulation.legs() == 0
     assert len(simulation.records()) == len(simulation.records("call-started"))
     simulation.close()
+
+
+def test_a_call_outside(simulation: Simulation) -> None:
+    """A trunk that sends its calls to one address; only who is named may use it."""
+    caller, trunk = simulation.phones["1001"], simulation.phones["guest"]
+    session = caller.call("0123")
+    simulation.run(0.5)
+    assert session.state == "established"
+    invite = trunk.sessions[0].invite
+    assert invite.uri == "sip:trunk@198.51.100.4:5062"
+    assert invite.get(
+        "to",
+    ).startswith("<sip:trunk@198.51.100.4:5062>")
+    assert invite.get("p-asserted-identity") is None
+    assert invite.get("route") is None
+    assert simulation.legs() == 2
+    session.bye(now=simulation.now)
+    simulation.run(0.1)
+    (record,) = simulation.records()
+    assert (record["action"], record["target"], record["status"]) == ("outside", "sip:trunk@198.51.100.4:5062", 200)
+    assert trunk.sessions[0].state == "ended"
+    simulation.run(40.0)
+
+
+def test_nobody_else_calls_outside(simulation: Simulation) -> None:
+    for user in ("1002", "guest"):
+        simulation.phones[user].call("0123")
+        simulation.run(0.5)
+        assert status_of(simulation, user) == 403
+    simulation.run(40.0)

@@ -1,0 +1,63 @@
+"""What a document says about the world outside, and what it becomes in the services' configurations."""
+
+import pytest
+
+from controller.calculation.replacement import InstructionError
+from controller.desired import Desired, DesiredCluster, DesiredRoute, apply, current
+from telephony.config import ProxyConfiguration, Route, RoutingConfiguration
+from telephony.routing.plan import Plan
+from tests.controller.world import World
+
+TRUNK = DesiredRoute(pattern="0XXX", action="outside", target="sip:trunk.example.net:5070;transport=tcp", callers=["10XX"])
+DOMAIN = DesiredRoute(pattern="@example.org", action="outside", callers=["*"])
+
+
+def test_trunks_and_name_servers_reach_the_services() -> None:
+    world = World()
+    servers = ["192.0.2.53", "[2001:db8::53]:5353"]
+    wanted = Desired(cluster=DesiredCluster(name_servers=servers), routes=[TRUNK, DOMAIN])
+    apply(world.draft, wanted, world.now, actor="test")
+    assert current(world.draft).routes == [TRUNK, DOMAIN]
+    assert current(world.draft).cluster.name_servers == servers  # type: ignore[union-attr]
+    world.run()
+    routing = world.configuration(world.units("routing")[0].id)
+    assert isinstance(routing, RoutingConfiguration)
+    assert routing.routes == [
+        Route(pattern="0XXX", action="outside", target="sip:trunk.example.net:5070;transport=tcp", callers=["10XX"]),
+        Route(pattern="@example.org", action="outside", callers=["*"]),
+    ]
+    Plan(routing.users, routing.routes)
+    proxy = world.configuration(world.units("proxy")[0].id)
+    assert isinstance(proxy, ProxyConfiguration)
+    assert proxy.name_servers == servers
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"callers": []}, "routes[0].callers"),
+        ({"target": ""}, "routes[0].target"),
+        ({"target": "tel:+1"}, "routes[0].target"),
+        ({"target": "sip:host:0"}, "routes[0].target"),
+        ({"target": "sip:host:99999"}, "routes[0].target"),
+        ({"target": "sip:a b"}, "routes[0].target"),
+        ({"pattern": "@"}, "routes[0].pattern"),
+        ({"pattern": "@exa mple"}, "routes[0].pattern"),
+        ({"action": "echo", "target": ""}, "routes[0].callers"),
+        ({"action": "echo", "target": "", "callers": [], "pattern": "@example.org"}, "routes[0].pattern"),
+    ],
+)
+def test_routes_outside_that_cannot_be(changes: dict[str, object], said: str) -> None:
+    given: dict[str, object] = {name: getattr(TRUNK, name) for name in ("pattern", "action", "target", "callers")}
+    world = World()
+    with pytest.raises(InstructionError) as caught:
+        apply(world.draft, Desired(routes=[DesiredRoute(**{**given, **changes})]), world.now, actor="test")  # type: ignore[arg-type]
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("server", ["ns.example.org", "", "192.0.2.53:x", "192.0.2.53:0", "[::1]:70000", "[::1"])
+def test_a_name_server_is_an_address(server: str) -> None:
+    world = World()
+    with pytest.raises(InstructionError) as caught:
+        apply(world.draft, Desired(cluster=DesiredCluster(name_servers=[server])), world.now, actor="test")
+    assert "cluster.name_servers[0]" in str(caught.value)
