@@ -12,6 +12,7 @@ Rules:
   first one alone (JsSIP, SIPp), and one that knows better finds it below. `MD5_ALONE` fail at the mere sight of another one.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ class Authentication:
         self._users = users
         self._nonces = Nonces(secret)
         self._offered = tuple(offered)
-        self._counts: dict[str, int] = {}
+        self._counts: OrderedDict[str, int] = OrderedDict()
         self._digits = frozenset(len(name) for name in users if name.isdigit())
 
     def claims(self, user: str) -> bool:
@@ -111,6 +112,6 @@ class Authentication:
             return False
         last = self._counts.pop(nonce, 0)
         if len(self._counts) >= COUNTS_MAX:
-            del self._counts[next(iter(self._counts))]
+            self._counts.popitem(last=False)
         self._counts[nonce] = max(last, number)
         return number > last

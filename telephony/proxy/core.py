@@ -34,11 +34,11 @@ from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, read_b
 from telephony.proxy.report import Report
 from telephony.proxy.way import DIALOG_METHODS, RefusedError, Target, Way, request_uri
 from telephony.sip.address import Address
-from telephony.sip.build import answer_broken
+from telephony.sip.build import answer_broken, make_answer
 from telephony.sip.client_transaction import ClientTransaction
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
-from telephony.sip.message import Headers, Message, make_response
+from telephony.sip.message import Headers, Message
 from telephony.sip.resolution import Located, Sought, literal
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.timers import Timers
@@ -292,7 +292,7 @@ class Proxy:
                 self._report.want(now)
         message.unprepend()
         clean = None if reason is None else "".join(c if " " <= c <= "~" else "?" for c in reason)[:120]
-        server.respond(status, make_response(message, status, clean, to_tag=self.tokens.take(), headers=headers).serialize(), now)
+        server.respond(status, make_answer(message, status, clean, self.tokens.take(), headers), now)
 
     # Requests
 
@@ -404,10 +404,12 @@ class Proxy:
     def _register(self, server: ServerTransaction, message: Message, now: float) -> None:
         if self._draining:
             raise RefusedError(503, headers=_RETRY)
+        to = message.get("to") or ""
         try:
-            owner = Address.parse(message.get("to") or "").uri.username
+            uri = Uri.parse(to[1:-1]) if to[:1] == "<" and to[-1:] == ">" else Address.parse(to).uri
         except ValueError as error:
             raise MessageError(f"bad To: {error}", 400, message) from None
+        owner = uri.username
         user = self._authenticate(server, message, now, 401)
         if not user:
             return

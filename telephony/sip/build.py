@@ -4,7 +4,8 @@ import contextlib
 
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
-from telephony.sip.message import Message, make_response
+from telephony.sip.message import Headers, Message, make_response
+from telephony.sip.names import spelling
 from telephony.sip.status import reason_phrase
 from telephony.sip.text import safe
 from telephony.sip.via import Via
@@ -35,6 +36,23 @@ def _follow(invite: Message, method: str, to: str, headers: tuple[tuple[str, str
 def make_trying(request: Message) -> bytes:
     """100 Trying (RFC 3261 section 8.2.6)."""
     return f"SIP/2.0 100 Trying\r\n{request.identity()}Content-Length: 0\r\n\r\n".encode("utf-8", "surrogateescape")
+
+
+def make_answer(request: Message, status: int, reason: str | None, to_tag: str, headers: Headers) -> bytes:
+    """What `make_response` makes of a request as it came, without a body, on the shortest way.
+
+    Raises:
+        ValueError: a value would break the message.
+    """
+    if request.passed_on or (status < 300 and request.has("record-route")):
+        return make_response(request, status, reason, to_tag=to_tag, headers=headers).serialize()
+    to = request.line("to")
+    tag = f";tag={to_tag}" if to_tag and status != 100 and not request.to_tag else ""
+    more = "".join([f"{spelling(name)}: {safe(value)}\r\n" for name, value in headers])
+    return (
+        f"SIP/2.0 {status} {reason_phrase(status) if reason is None else safe(reason)}\r\n{request.line('via')}\r\n"
+        f"{request.line('from')}\r\n{to}{tag}\r\n{request.line('call-id')}\r\n{request.line('cseq')}\r\n{more}Content-Length: 0\r\n\r\n"
+    ).encode("utf-8", "surrogateescape")
 
 
 def stamp_via(message: Message, flow: Flow) -> Flow:

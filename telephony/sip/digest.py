@@ -15,6 +15,7 @@ Rules:
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -30,6 +31,10 @@ MAKER_DIGITS = 8
 """Who made it."""
 STAMP_DIGITS = 10 + SALT_DIGITS + MAKER_DIGITS
 MAC_DIGITS = 24
+
+
+_FIELD = re.compile(r"""[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*=[ \t]*(?:"([^"\\]*)"|([^\s",;<>\\]+))[ \t]*(?:,|\Z)|(.)""", re.DOTALL).findall
+"""Each field's name, quoted value and other value; a character that fits nowhere comes last: then it takes the exact way."""
 
 
 def _sha512_256(data: bytes) -> "hashlib._Hash":
@@ -60,7 +65,8 @@ class Nonces:
     """Makes and checks nonces under one secret."""
 
     def __init__(self, secret: bytes, seconds_max: float = NONCE_SECONDS_MAX, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
-        self._key = hmac.new(secret, b"hotswitch digest nonce", "sha256")
+        key = hashlib.sha256(b"hotswitch digest nonce" + secret).digest()
+        self._key = hashlib.blake2s(key=key, digest_size=MAC_DIGITS // 2)
         self._seconds_max = seconds_max
         self._salts = Tokens(random)
         self._maker = self._salts.take()[:MAKER_DIGITS]
@@ -85,7 +91,7 @@ class Nonces:
     def _mac(self, stamp: str) -> str:
         mac = self._key.copy()
         mac.update(stamp.encode(errors="replace"))
-        return mac.hexdigest()[:MAC_DIGITS]
+        return mac.hexdigest()
 
 
 def challenges(realm: str, nonce: str, stale: bool = False, algorithms: Sequence[str] = OFFERED) -> list[str]:
@@ -103,6 +109,19 @@ def fields(value: str) -> dict[str, str] | None:
     scheme, _, rest = value.strip().partition(" ")
     if scheme.lower() != "digest":
         return None
+    matches = _FIELD(rest)
+    plain = {name.lower(): quoted or token for name, quoted, token, other in matches if not other}
+    if len(plain) == len(matches):
+        return plain
+    return fields_exactly(rest)
+
+
+def fields_exactly(rest: str) -> dict[str, str]:
+    """Fields of what follows ``Digest``, whatever the way in which they are written.
+
+    Raises:
+        ValueError: it is malformed.
+    """
     found = {}
     for part in split(rest, ","):
         for key, content in parameters(";" + part.strip()) if part.strip() else ():

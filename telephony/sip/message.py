@@ -142,6 +142,10 @@ class Message:
         line = self._lines[number]
         return line[line.find(":") + 1 :].strip()
 
+    def line(self, name: str) -> str:
+        """The first line of a header that is there, its name included, as it came."""
+        return self._lines[self._first[name]]
+
     def has(self, name: str) -> bool:
         """Whether the header is present. ``name`` is in lower case."""
         return name in self._first or (bool(self._top) and self.get(name) is not None)

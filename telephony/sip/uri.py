@@ -19,6 +19,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*")
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9](?:[A-Za-z0-9\-.]*[A-Za-z0-9])?\.?))(?::([0-9]{1,5}))?")
 _USER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#]|%[0-9A-Fa-f]{2}|[^\x00-\x7f])+")
 _PASSWORD = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,]|%[0-9A-Fa-f]{2})*")
+_PLAIN = re.compile(r"(sips?):([A-Za-z0-9\-_.!~*'()&=+$,]+)@([a-z0-9](?:[a-z0-9\-.]*[a-z0-9])?)(?::([0-9]{1,4}))?")
+"""Most URIs: a user without escapes, a host in lower case, a port that cannot be out of range, nothing else."""
 _BAD = re.compile(r"[\x00-\x20<>\"\x7f]|%(?![0-9A-Fa-f]{2})")
 _USER_KEEP = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$,;?/")
 
@@ -99,6 +101,11 @@ class Uri(NamedTuple):
 
 @lru_cache(URIS_CACHED_MAX)
 def _parse(text: str) -> Uri:
+    match = _PLAIN.fullmatch(text)
+    if match is not None:
+        scheme, user, host, digits = match.groups()
+        if digits is None or digits.strip("0"):
+            return Uri(scheme, user, "", host, None if digits is None else int(digits), (), "")
     scheme, colon, rest = text.partition(":")
     if not colon or _SCHEME.fullmatch(scheme) is None:
         raise ValueError(f"expected a URI, got {text[:80]!r}")

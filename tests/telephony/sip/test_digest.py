@@ -1,8 +1,24 @@
 """Digest: the examples of RFC 7616, and what must not get through."""
 
-import pytest
+from collections.abc import Callable
 
-from telephony.sip.digest import ALGORITHMS, Credentials, Nonces, answer, answer_again, challenges, fields, ha1, realm_of, verify
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from telephony.sip.digest import (
+    ALGORITHMS,
+    Credentials,
+    Nonces,
+    answer,
+    answer_again,
+    challenges,
+    fields,
+    fields_exactly,
+    ha1,
+    realm_of,
+    verify,
+)
 
 MUFASA = Credentials("Mufasa", "Circle of Life")
 CHALLENGE = (
@@ -143,3 +159,22 @@ def test_realms() -> None:
     assert realm_of('Digest realm="a, b", nonce="n"') == "a, b"
     assert realm_of('Digest realm="a') == ""
     assert realm_of("Basic realm=a") == ""
+
+
+@given(
+    st.lists(
+        st.sampled_from(["realm", "NC", "=", '"', "a b", "x", ",", ", ", ";", "<", ">", "\\", '\\"', " ", "\t", "\n", "\xa0", "é"])
+    ).map("".join)
+)
+@example('username="u", realm = "a, b;c", nc=00000001,uri="sip:h;x=1",qop=auth,')
+@example('a="b"c')
+@example("a=,b=c")
+@example('a=b, A="c"')
+def test_usual_fields_are_read_as_all_others_are(text: str) -> None:
+    def read(way: Callable[[str], dict[str, str] | None], value: str) -> dict[str, str] | None:
+        try:
+            return way(value)
+        except ValueError:
+            return None
+
+    assert read(fields, f"Digest {text}") == read(fields_exactly, text.rstrip())

@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telephony.proxy.core import Proxy
+from telephony.sip.build import make_answer
 from telephony.sip.endpoint import Endpoint
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
@@ -185,3 +186,22 @@ def test_no_bytes_break_a_core(messages: list[bytes], from_router: bool) -> None
     endpoint.take()
     proxy.timeout(1000.0)
     endpoint.timeout(1000.0)
+
+
+@pytest.mark.parametrize("status", [100, 200, 401])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"", b""),
+        (b"To: Bob <sip:bob@biloxi.com>", b"t: <sip:bob@biloxi.com>;tag=7"),
+        (b"Via:  SIP/2.0/TCP x;branch=z9hG4bKb , SIP/2.0/UDP y\r\n", b""),
+        (b"Via:  SIP/2.0/TCP x;branch=z9hG4bKb , SIP/2.0/UDP y\r\n", b"Record-Route: <sip:r;lr>\r\n"),
+    ],
+)
+def test_an_answer_of_the_shortest_way_is_the_same(status: int, old: bytes, new: bytes) -> None:
+    message = Message.parse(INVITE.replace(old, new))
+    headers = [("x-y", "z"), ("www-authenticate", "Digest a=b"), ("X-Y", "1")]
+    expected = make_response(message, status, "Well", to_tag="9", headers=headers).serialize()
+    assert make_answer(message, status, "Well", "9", headers) == expected
+    with pytest.raises(ValueError, match="CR"):
+        make_answer(message, status, None, "9", [("a", "b\r\nc: d")])
