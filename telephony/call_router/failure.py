@@ -1,6 +1,7 @@
 """What goes wrong elsewhere, as a SIP status and words for a Reason header."""
 
 from telephony.sip.message import Message
+from telephony.sip.status import better as better
 
 REASONS_MAX = 4
 """Reason headers that are passed on."""
@@ -37,14 +38,3 @@ def of_peer(status: int) -> int:
     if status in (400, 405, 416, 420, 421, 423, 481, 482, 483, 485, 493, 494):
         return 502
     return status
-
-
-def better(one: int, other: int) -> int:
-    """The better one to hand back, of two failures of a fork (RFC 3261 section 16.7 step 6): a 6xx, else the lowest class,
-    and within the 4xx one that tells the caller more."""
-    if one >= 600 or other >= 600:
-        return max(one, other)
-    if one // 100 != other // 100:
-        return min(one, other)
-    telling = {486: 0, 488: 1, 415: 1, 404: 2}
-    return one if telling.get(one, 3) <= telling.get(other, 3) else other

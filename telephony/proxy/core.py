@@ -25,6 +25,7 @@ from telephony.config import Configuration, ProxyConfiguration
 from telephony.core import Job
 from telephony.dns import system
 from telephony.effects import Ask, Close, Effect, Reply, Send
+from telephony.jobs.resource import Bound, Lookup
 from telephony.proxy.authentication import NOTHING_CHECKED, Authentication
 from telephony.proxy.counters import Counters
 from telephony.proxy.defence import Defence, Limits
@@ -53,6 +54,8 @@ BROKEN_ANSWERS_PER_SECOND_MAX = 100
 """Broken requests that are answered; more are only counted."""
 RETRY_AFTER_SECONDS = 5
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
+_encode = msgspec.msgpack.Encoder().encode
+_decode_bound = msgspec.msgpack.Decoder(Bound).decode
 _RETRY = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
 
 
@@ -63,7 +66,7 @@ class Proxy:
         self.tokens = Tokens(random)
         self.timers = Timers()
         self.out: list[Effect] = []
-        self.transactions = Transactions(self, self.out, self.timers)
+        self.transactions = Transactions(self, self.out, self.timers, same_source=True)
         self.counters = Counters()
         self.defence = Defence()
         self._report = Report(self.counters, self.defence, self.timers, self.out)
@@ -78,6 +81,8 @@ class Proxy:
         self._secret = b""
         self._guests: frozenset[str] = frozenset()
         self._registrations: dict[int, tuple[ServerTransaction, Message]] = {}
+        self._lookups: dict[int, Forwarding] = {}
+        """Requests that wait for the bindings of their user."""
         self._asks = 0
         self._draining = False
         self._broken_second = 0
@@ -137,6 +142,10 @@ class Proxy:
 
     def reply(self, ask: int, status: str, body: bytes, worker: str, now: float) -> None:
         """The resource database has answered a registration."""
+        forwarding = self._lookups.pop(ask, None)
+        if forwarding is not None:
+            self._found(forwarding, status, body, now)
+            return
         waiting = self._registrations.pop(ask, None)
         if waiting is None:
             return
@@ -158,6 +167,19 @@ class Proxy:
     def located(self, id: int, located: Located, now: float) -> None:
         """Name servers have answered."""
         self.outside.located(id, located, now)
+
+    def _found(self, forwarding: Forwarding, status: str, body: bytes, now: float) -> None:
+        message = forwarding.message
+        if message is None:
+            return
+        try:
+            bindings = _decode_bound(body).bindings if status == "ok" else []
+        except msgspec.DecodeError:
+            status = "fault"
+        if status == "ok":
+            forwarding.located(self._way.bindings(message, bindings), now)
+        else:
+            forwarding.end(503, now)
 
     def event(self, sender: str, operation: str, body: bytes, now: float) -> None:
         """A proxy asks for no events."""
@@ -271,6 +293,10 @@ class Proxy:
     def send(self, forwarding: Forwarding, message: Message, target: Target, now: float) -> ClientTransaction:
         """Send a request to a target, in a transaction of its own, below our Via."""
         way = self._way
+        if target.uri:
+            message.retarget(target.uri)
+            for route in reversed(target.routes):
+                message.prepend("route", route)
         if forwarding.records and not target.relay_route:
             way.record_route(message, target, forwarding.server.source)
         branch = way.put_via(message, target, self.tokens.take())
@@ -305,11 +331,16 @@ class Proxy:
             raise RefusedError(420, headers=(("Unsupported", ", ".join(message.get_all("proxy-require"))),))
         if message.passed_on:
             way.check_loop(message)
+        if message.has("max-breadth") and message.number("max-breadth") == 0:
+            raise RefusedError(440)
         held, bearer = way.take_routes(message)
         uri = request_uri(message)
         if way.of_cluster(message, server.source):
             if method == "OPTIONS" and held is None and not uri.user and way.is_self(uri):
                 self._options(server, message, now)
+                return
+            if held is None and way.is_user(message, uri):
+                self._look_up(server, message, uri, now)
                 return
             target = way.to_user(message, uri, held, bearer)
             if isinstance(target, Sought):
@@ -330,6 +361,17 @@ class Proxy:
         if method == "INVITE":
             self.transactions.trying(server, message, now)
         self.forward(server, message, targets, records, now)
+
+    def _look_up(self, server: ServerTransaction, message: Message, uri: Uri, now: float) -> None:
+        """A router's request for a user, wherever they are: it is forked to their bindings (section 16.5)."""
+        if len(self._registrations) + len(self._lookups) >= REGISTRATIONS_MAX:
+            raise RefusedError(503, headers=_RETRY)
+        if message.method == "INVITE":
+            self.transactions.trying(server, message, now)
+        forwarding = server.user = Forwarding(self, server, message, [], message.method in DIALOG_METHODS)
+        self._asks += 1
+        self._lookups[self._asks] = forwarding
+        self.out.append(Ask(self._asks, "resource_database", "lookup", _encode(Lookup(aor=uri.username)), key=uri.username))
 
     def _new(self, server: ServerTransaction, message: Message, uri: Uri, now: float) -> list[Target]:
         """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
@@ -439,7 +481,7 @@ class Proxy:
         self.refuse(server, message, 200, now)
         forwarding = cancelled.user
         if isinstance(forwarding, Forwarding | Sending):
-            forwarding.cancel(now)
+            forwarding.cancel(now, message.get("reason") or "")
 
     def _drop_banned(self, flow: Flow, now: float) -> None:
         """A message of a banned source: not answered; a connection is closed."""

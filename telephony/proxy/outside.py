@@ -34,7 +34,7 @@ class Sending:
         self.server = server
         """Of a request with a transaction."""
 
-    def cancel(self, now: float) -> None:
+    def cancel(self, now: float, reason: str = "") -> None:
         """CANCEL came: nothing has been sent yet."""
         self._outside.cancel(self._id, now)
 

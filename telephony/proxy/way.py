@@ -9,9 +9,11 @@ Rules:
 - What goes to an address or a name outside leaves through the proxy that serves the public address: answers come there.
 """
 
+from collections.abc import Iterable
 from zlib import crc32
 
 from telephony.config import Peer, ProxyConfiguration
+from telephony.jobs.resource import Binding
 from telephony.proxy.flow_token import FlowTokens, Held
 from telephony.proxy.router_choice import RouterChoice
 from telephony.sip.address import Address
@@ -19,7 +21,7 @@ from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
 from telephony.sip.resolution import Hop, Sought, literal
-from telephony.sip.text import parameter
+from telephony.sip.text import parameter, split
 from telephony.sip.tokens import MARK_DIGITS, mark
 from telephony.sip.uri import Uri, host_port
 from telephony.sip.via import COOKIE
@@ -42,12 +44,21 @@ class RefusedError(Exception):
 class Target:
     """One place to send a request to."""
 
-    __slots__ = ("choice", "flow", "outside", "relay_route", "router")
+    __slots__ = ("choice", "flow", "next_flow", "outside", "q", "relay_route", "router", "routes", "uri", "user")
 
     def __init__(
-        self, flow: Flow, router: Peer | None = None, choice: RouterChoice | None = None, relay_route: str = "", outside: bool = False
+        self,
+        flow: Flow,
+        router: Peer | None = None,
+        choice: RouterChoice | None = None,
+        relay_route: str = "",
+        *,
+        outside: bool = False,
+        user: bool = False,
     ) -> None:
         self.flow = flow
+        self.user = user
+        """It leads to a user, not to a router."""
         self.router = router
         """The call router there, where it is one that was chosen."""
         self.choice = choice
@@ -56,6 +67,14 @@ class Target:
         """The Route that the proxy there needs, where it holds the user's flow; empty: it is no proxy of ours."""
         self.outside = outside
         """Reached by its address alone: no flow of ours leads there."""
+        self.q: float | None = None
+        """Preference of a binding; those of one q are tried together. None: it is no binding."""
+        self.uri = ""
+        """Contact of a binding, the Request-URI there; empty: it stays as it is."""
+        self.routes: list[str] = []
+        """Routes of a binding beyond its flow (RFC 3327)."""
+        self.next_flow: Target | None = None
+        """Another flow of the same phone, tried where this one leads nowhere (RFC 5626 section 5.3)."""
 
 
 class Way:
@@ -78,6 +97,7 @@ class Way:
         self.cluster = frozenset(self._trusted | {host_port(address) for address in configuration.proxies})
         """Addresses of the cluster's routers and proxies."""
         self._marked = {mark(_bracketed(*address)): address for address in self._trusted}
+        self._realm = configuration.realm
         self._platforms = configuration.platform_of_method
         self._default_platform = configuration.default_platform
         self._serves_public = configuration.public
@@ -146,6 +166,10 @@ class Way:
                 held, bearer = known[1], value
         return held, bearer
 
+    def via(self, flow: Flow, branch: str) -> str:
+        """Via of a request of our own."""
+        return f"{self._vias[flow.socket].removeprefix('Via: ').removesuffix(COOKIE)}{branch}"
+
     def check_loop(self, message: Message) -> None:
         """A request that we have sent on before, and that has not changed since (section 16.3 step 4).
 
@@ -192,7 +216,7 @@ class Way:
             if address in self._in_dialog:
                 return self._in_dialog[address]
             if not self._serves_public and not self.relayed(message):
-                return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=f"<sip:{self._public};lr>")
+                return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=f"<sip:{self._public};lr>", user=True)
             sought = Sought(hop.parameter("maddr") or hop.host, hop.port, hop.transport, hop.scheme == "sips")
             direct = literal(*sought)
             if direct is None:
@@ -201,13 +225,41 @@ class Way:
         flow = held.flow
         if flow.socket == "public-udp":
             if self._serves_public or self.relayed(message):
-                return Target(flow)
-            return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=bearer)
+                return Target(flow, user=True)
+            return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=bearer, user=True)
         if held.holder == self.holder:
-            return Target(flow)
+            return Target(flow, user=True)
         if self.relayed(message):
             raise RefusedError(430)
-        return Target(Flow("udp", "sip-udp", *host_port(held.holder)), relay_route=bearer)
+        return Target(Flow("udp", "sip-udp", *host_port(held.holder)), relay_route=bearer, user=True)
+
+    def is_user(self, message: Message, uri: Uri) -> bool:
+        """A request of the cluster names a user of ours by the address of record alone: where they are has to be looked up."""
+        return bool(uri.user) and (uri.host == self._realm or self.is_self(uri)) and not (message.to_tag or message.has("route"))
+
+    def bindings(self, message: Message, bindings: Iterable[Binding]) -> list[Target]:
+        """Targets for a user's bindings, best q first; of several flows of one instance the others follow the first one."""
+        found: list[Target] = []
+        instances: dict[str, Target] = {}
+        for binding in bindings:
+            try:
+                first, *routes = split(binding.path, ",")
+                bearer = first.strip()
+                held = self.tokens.read(Address.parse(bearer).uri.user)
+                target = self.to_user(message, Uri.parse(binding.contact), held, bearer) if held is not None else None
+            except (ValueError, RefusedError):
+                continue
+            if not isinstance(target, Target):
+                continue
+            target.q, target.uri, target.routes = binding.q, binding.contact, [route.strip() for route in routes]
+            before = instances.get(binding.instance) if binding.instance else None
+            if before is None:
+                found.append(target)
+            else:
+                before.next_flow = target
+            if binding.instance:
+                instances[binding.instance] = target
+        return found
 
     def outside(self, hop: Hop) -> Target:
         """What was found outside.
@@ -218,7 +270,7 @@ class Way:
         if hop.transport not in self.transports:
             raise RefusedError(502, "No such transport")
         side = "public" if self._serves_public else "sip"
-        return Target(Flow(hop.transport, f"{side}-{hop.transport}", hop.host, hop.port), outside=True)
+        return Target(Flow(hop.transport, f"{side}-{hop.transport}", hop.host, hop.port), outside=True, user=True)
 
     def routers(self, message: Message, now: float) -> list[Target]:
         """Routers for a new request, in the order in which to try them; empty: there is none for its platform."""
@@ -311,7 +363,11 @@ def request_uri(message: Message) -> Uri:
 
 
 def _loop_mark(message: Message) -> str:
-    return f"{crc32(message.uri.encode('utf-8', 'surrogateescape')):08x}"
+    """What decides where a request goes: its Request-URI, and the Routes that are left (RFC 5393 section 4.2.1)."""
+    fields = message.uri
+    if message.has("route"):
+        fields = "\0".join((fields, *message.get_lines("route")))
+    return f"{crc32(fields.encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _bracketed(host: str, port: int) -> str:

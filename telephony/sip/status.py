@@ -70,6 +70,20 @@ _REASONS = {
 _CLASSES = {1: "Progress", 2: "OK", 3: "Redirection", 4: "Request Failure", 5: "Server Failure", 6: "Global Failure"}
 
 
+_TELLING = {401: 0, 407: 0, 415: 1, 420: 1, 484: 1, 486: 2, 488: 3, 404: 4, 408: 6, 487: 6}
+"""4xx, those that tell the sender most first; the others are 5."""
+
+
+def better(one: int, other: int) -> int:
+    """The better one to hand back, of two failures of a fork (RFC 3261 section 16.7 step 6): a 6xx, else the lowest class,
+    and within the 4xx one that tells the sender more."""
+    if one >= 600 or other >= 600:
+        return max(one, other)
+    if one // 100 != other // 100:
+        return min(one, other)
+    return one if _TELLING.get(one, 5) <= _TELLING.get(other, 5) else other
+
+
 def reason_phrase(status: int) -> str:
     """Usual phrase of a status; a phrase of its class if it is unknown."""
     return _REASONS.get(status) or _CLASSES.get(status // 100, "Unknown")

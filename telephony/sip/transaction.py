@@ -2,6 +2,8 @@
 
 Rules:
 - A response belongs to the client transaction whose branch its topmost Via has, and whose method its CSeq names.
+- With ``same_source`` it must come from the host that the request was sent to; from elsewhere it is dropped: branches can be seen
+  on the way.
 - A request belongs to the server transaction with its branch, its sent-by and its method (ACK: INVITE's). Without
   the cookie in the branch (RFC 2543 peers): with its Request-URI, tags, Call-ID, CSeq and topmost Via.
 - The user of a transaction (`ClientUser`, `ServerUser`) is called directly, never through a queue.
@@ -28,10 +30,13 @@ TRANSACTIONS_MAX = 400_000
 class Transactions:
     """All transactions of one core."""
 
-    __slots__ = ("_waiting", "clients", "dropped", "out", "servers", "timers", "transactions_max", "user")
+    __slots__ = ("_waiting", "clients", "dropped", "out", "same_source", "servers", "strange", "timers", "transactions_max", "user")
 
-    def __init__(self, user: ServerUser, out: list[Any], timers: Timers, transactions_max: int = TRANSACTIONS_MAX) -> None:
+    def __init__(
+        self, user: ServerUser, out: list[Any], timers: Timers, transactions_max: int = TRANSACTIONS_MAX, same_source: bool = False
+    ) -> None:
         self.user = user
+        self.same_source = same_source
         self.out = out
         self.timers = timers
         self.transactions_max = transactions_max
@@ -41,6 +46,8 @@ class Transactions:
         self._waiting: dict[Flow, dict[str, ClientTransaction]] = {}
         self.dropped = 0
         """Requests dropped for want of room."""
+        self.strange = 0
+        """Responses dropped since they came from somewhere else."""
 
     def receive(self, message: Message, flow: Flow, now: float) -> None:
         """Hand a message to its transaction, or make a server transaction for it and tell the user."""
@@ -48,6 +55,9 @@ class Transactions:
             status = message.status
             client = self.clients.get(message.branch if message.cseq_method != "CANCEL" else message.branch + "CANCEL")
             if client is not None and (client.message is None or client.message.method == message.cseq_method):
+                if self.same_source and flow.host != client.flow.host:
+                    self.strange += 1
+                    return
                 client.on(PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE, message, now)
             else:
                 self.user.stray(message, flow, now)

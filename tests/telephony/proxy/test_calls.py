@@ -15,6 +15,8 @@ from telephony.sip.events import (
     ReinviteReceived,
     Rejected,
 )
+from telephony.sip.flow import Flow
+from telephony.sip.message import make_response
 from telephony.sip.session import Session
 from tests.telephony.proxy.setting import OTHER, OWN, PHONE, PUBLIC, ROUTERS, Setting, configuration
 
@@ -253,6 +255,34 @@ def test_failover_from_a_router_that_says_503_or_refuses() -> None:
     setting.proxy.closed(setting.network.flow(*other)._replace(socket="sip-udp"), setting.now)
     setting.network.run(0.1)
     assert setting.network.happened(*PHONE) == []
+
+
+def test_a_router_that_was_not_the_first_is_in_the_dialog_through_us_as_well() -> None:
+    setting = Setting(routers=2)
+    setting.invite()
+    setting.network.run(0.1)
+    for router, address in zip(setting.routers, ROUTERS, strict=True):
+        if router.sessions:
+            setting.network.happened(*address)[0].session.reject(503, now=setting.now)
+            break
+    setting.network.run(0.1)
+    (event,) = setting.network.happened(*ROUTERS[1 - ROUTERS.index(address)])
+    assert len(event.message.get_all("record-route")) == 1
+
+
+def test_an_answer_from_elsewhere_is_none() -> None:
+    setting = Setting()
+    setting.invite()
+    _, at_router = setting.run()
+    invite = at_router[0].message  # type: ignore[attr-defined]
+    forged = make_response(invite, 200, to_tag="t", headers=[("Contact", "<sip:198.51.100.7>")]).serialize()
+    setting.proxy.receive(forged, Flow("udp", "sip-udp", "198.51.100.7", 5060), setting.now)
+    at_phone, _ = setting.run()
+    assert at_phone == []
+    assert setting.proxy.transactions.strange == 1
+    setting.proxy.receive(forged, Flow("udp", "sip-udp", *ROUTERS[0]), setting.now)
+    at_phone, _ = setting.run()
+    assert kinds(at_phone) == [Answered]
 
 
 def test_no_router_at_all() -> None:
