@@ -53,7 +53,13 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Address that users know (`--address`)."""
     public_port: int
     public: bool
-    """This proxy serves the public address now: it reads ``public-udp`` and ``public-tcp``."""
+    """This proxy serves the public address now: it reads the sockets ``public-udp``, ``public-tcp``, ``public-tls``, ..."""
+    public_ports: dict[str, int] = {}
+    """Other transports of the public address (``tls``, ``ws``, ``wss``) to their ports; UDP and TCP share ``public_port``."""
+    certificate: bytes = b""
+    """PEM: certificate chain of the public address, ours first; empty: no TLS."""
+    private_key: bytes = b""
+    """PEM."""
     routers: dict[str, list[Peer]]
     """Platform to its call routers that take new work (SIP over UDP)."""
     platform_of_method: dict[str, str] = msgspec.field(default_factory=lambda: {"MESSAGE": "messaging"})

@@ -29,6 +29,8 @@ from telephony.sip.via import COOKIE
 DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
 """Methods that make dialogs: they get a Record-Route."""
 ROUTES_CACHED_MAX = 20_000
+_PARAMETER = {"wss": "ws"}
+"""Value of the URI parameter ``transport``, where it is not the transport's name (RFC 7118 section 5.2.2)."""
 
 
 class RefusedError(Exception):
@@ -85,7 +87,7 @@ class Way:
     """
 
     def __init__(self, configuration: ProxyConfiguration, secret: bytes, before: "Way | None" = None) -> None:
-        self.holder = f"{configuration.host}:{configuration.port}"
+        self.holder = _bracketed(configuration.host, configuration.port)
         self.tokens = FlowTokens(secret, self.holder)
         self._choices = {platform: RouterChoice(peers) for platform, peers in configuration.routers.items()}
         if before is not None:
@@ -103,15 +105,20 @@ class Way:
         self._serves_public = configuration.public
         self._public_address = (configuration.public_host, configuration.public_port)
         self._own = {(configuration.host, configuration.port), self._public_address}
+        self._own |= {(configuration.public_host, port) for port in configuration.public_ports.values()}
         own = _bracketed(configuration.host, configuration.port)
         self._public = _bracketed(configuration.public_host, configuration.public_port)
-        self.sent_by = (own, self._public)
+        others = {transport: _bracketed(configuration.public_host, port) for transport, port in configuration.public_ports.items()}
+        self.sent_by = (own, self._public, *others.values())
+        self._entries = {"tcp": f"{self._public};transport=tcp"}
+        self._entries |= {transport: f"{at};transport={_PARAMETER.get(transport, transport)}" for transport, at in others.items()}
         self._vias = {
             "sip-udp": f"Via: SIP/2.0/UDP {own};branch={COOKIE}",
             "sip-tcp": f"Via: SIP/2.0/TCP {own};branch={COOKIE}",
             "public-udp": f"Via: SIP/2.0/UDP {self._public};branch={COOKIE}",
             "public-tcp": f"Via: SIP/2.0/TCP {self._public};branch={COOKIE}",
         }
+        self._vias |= {f"public-{name}": f"Via: SIP/2.0/{name.upper()} {at};branch={COOKIE}" for name, at in others.items()}
         self._targets = {
             choice: {
                 peer.id: Target(Flow("udp", "sip-udp", peer.host, peer.port), peer, choice) for peer in configuration.routers[platform]
@@ -143,7 +150,7 @@ class Way:
 
     def is_self(self, uri: Uri) -> bool:
         """The URI names this proxy or the public address."""
-        return (uri.host, uri.port or 5060) in self._own
+        return (uri.host, uri.port or (5061 if uri.scheme == "sips" or uri.transport == "tls" else 5060)) in self._own
 
     def take_routes(self, message: Message) -> tuple[Held | None, str]:
         """Take off the Routes that name us; what their token says, and the Route that bore it (sections 16.4 and 16.6).
@@ -284,16 +291,18 @@ class Way:
         """Stay in the dialog: our public address with the token of the user's flow, which is the target's or the source.
 
         Towards users over a connection there are two, one for each side's transport (RFC 5658): the one that the
-        receiver meets first on top. What is outside is reached by the dialog's own route: no token.
+        receiver meets first on top. A sips request keeps its scheme (RFC 3261 section 16.6 step 4). What is outside is
+        reached by the dialog's own route: no token.
         """
         to_user = target.router is None
         user = target.flow if to_user else source
-        ours = self._public if target.outside else f"{self.tokens.make(user)}@{self._public}"
-        plain = f"Record-Route: <sip:{ours};lr>"
+        token = "" if target.outside else f"{self.tokens.make(user)}@"
+        plain = f"Record-Route: <sip:{token}{self._public};lr>"
         if user.transport == "udp":
             message.prepend_line(plain)
             return
-        other = f"Record-Route: <sip:{ours};transport={user.transport};lr>"
+        scheme = "sips" if message.uri.startswith("sips:") and user.transport in ("tls", "wss") else "sip"
+        other = f"Record-Route: <{scheme}:{token}{self._entries[user.transport]};lr>"
         for line in (plain, other) if to_user else (other, plain):
             message.prepend_line(line)
 
@@ -333,7 +342,7 @@ class Way:
 
     def _undo_strict(self, message: Message) -> None:
         """A strict router before us has put our Record-Route into the Request-URI, and the target last (section 16.4)."""
-        if self._public not in message.uri or "@" not in message.uri:
+        if "@" not in message.uri or not any(address in message.uri for address in self.sent_by):
             return
         uri = request_uri(message)
         if self.is_self(uri) and self.tokens.read(uri.user) is not None:

@@ -4,7 +4,7 @@
 the agent's side of the contract played by somebody else: ``python -m telephony.service KIND ID``.
 
 - `loop`: one epoll loop; no asyncio.
-- `datagrams`, `streams`: SIP over UDP and TCP.
+- `datagrams`, `streams`: SIP over UDP, and over connections; `channel`, `secure`, `websocket`: what is between bytes and messages there.
 - `jobs`: the ZeroMQ sockets of a `telephony.jobs.participant.Participant`.
 - `agent`: descriptors and environment that the agent hands over, its socket, systemd's notifications.
 - `running`: a core with its sockets; `shell`: the process.

@@ -17,7 +17,7 @@ class Place(NamedTuple):
     """Descriptors by name."""
 
 
-SIP_SOCKETS = ("sip-udp", "sip-tcp", "public-udp", "public-tcp")
+SIP_SOCKETS = ("sip-udp", "sip-tcp", "public-udp", "public-tcp", "public-tls", "public-ws", "public-wss")
 """Sockets that the shell reads for the core; others (``rtp``, ``rtcp``) are the core's own matter."""
 
 PRECISE = frozenset({"media_processor"})

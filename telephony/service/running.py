@@ -51,10 +51,10 @@ class Running:
         for name, descriptor in sockets.items():
             if name not in SIP_SOCKETS:
                 continue
-            if name.endswith("-tcp"):
-                self._streams.add(name, descriptor)
-            else:
+            if name.endswith("-udp"):
                 self._datagrams.add(name, descriptor, shared=name.startswith("public-"))
+            else:
+                self._streams.add(name, descriptor)
         self._touched = True
         """The core may have effects."""
 
@@ -66,6 +66,8 @@ class Running:
         """
         self._touched = True
         self._jobs.check(configuration.jobs)
+        if isinstance(configuration, ProxyConfiguration):
+            self._streams.certify(configuration.certificate, configuration.private_key)
         self._core.configure(configuration, now)
         self._jobs.configure(configuration.jobs, now)
         if self._names is not None and isinstance(self._core, LocatingCore):

@@ -1,51 +1,74 @@
-"""SIP over TCP: listeners, connections both ways, framing, bounds (RFC 3261 section 18).
+"""SIP over connections: TCP, TLS, WebSocket and secure WebSocket; listeners, connections both ways, bounds (RFC 3261 section 18).
 
 Rules:
-- A message to a flow leaves through its connection; where that is gone the flow is reported as closed. A flow without a
-  connection gets the one that was opened to that address before, or a new one, from the listener's own address.
-- A connection that sends nothing for `IDLE_SECONDS`, no whole message for `PARTIAL_SECONDS` after its first byte (or
-  after it was accepted), or what cannot be framed, is closed. So is one that does not read what it is sent.
+- A listener's name ends in its transport: ``public-tcp``, ``public-tls``, ``public-ws``, ``public-wss``. What is between bytes and
+  messages is a `telephony.service.channel`; modules of transports that nobody listens on are not imported.
+- A message to a flow leaves through its connection; where that is gone the flow is reported as closed. A flow over TCP without a
+  connection gets the one that was opened to that address before, or a new one, from the listener's own address. Connections of the
+  other transports are only ever opened by users, who are behind NAT or have no certificate.
+- A connection that sends nothing for `IDLE_SECONDS`, no whole message for `PARTIAL_SECONDS` after its first byte (or after it was
+  accepted), has not finished its handshakes after `HANDSHAKE_SECONDS`, or sends what cannot be framed, is closed. So is one that does
+  not read what it is sent, or whose peer has vanished (`UNACKNOWLEDGED_SECONDS`).
+- When too many are in their handshakes the oldest of these goes: who is slow makes room for who comes.
+- Another certificate holds for connections that come from then on; the others keep theirs.
 
-Bounds: `CONNECTIONS_MAX`, `WRITE_BYTES_MAX` a connection, and what `StreamFramer` allows to be unfinished.
+Bounds: `CONNECTIONS_MAX`, `CONNECTIONS_OF_SOURCE_MAX`, `HANDSHAKES_MAX`, `WRITE_BYTES_MAX` a connection, and what its channel allows to
+be unfinished.
 """
 
+import os
 import socket
 from collections.abc import Callable
 
 from telephony.service import clock
+from telephony.service.channel import Channel, PlainChannel
 from telephony.service.loop import ERROR, HANG_UP, READ, WRITE, Loop
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
-from telephony.sip.framing import StreamFramer
 
 CONNECTIONS_MAX = 4000
+CONNECTIONS_OF_SOURCE_MAX = 1000
+"""Connections that one address may have opened to us."""
+HANDSHAKES_MAX = 256
+"""Connections that are not open yet (TLS, WebSocket)."""
 ACCEPTS_PER_TURN = 32
 READ_BYTES = 65536
-PONG = b"\r\n"
-"""Answer to a keepalive ping (RFC 5626 section 4.4.1)."""
 WRITE_BYTES_MAX = 512 * 1024
 IDLE_SECONDS = 900.0
 PARTIAL_SECONDS = 30.0
+HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 4.0
 SWEEP_SECONDS = 2.0
+PING_SECONDS = 60.0
+"""A connection that is quiet for so long is asked for a sign of life, where its channel can (RFC 7118 section 6)."""
+UNACKNOWLEDGED_SECONDS = 30
+"""What the peer's host does not acknowledge within this time ends the connection (RFC 5482)."""
+SECURE = ("tls", "wss")
+"""Transports that need a certificate."""
+
+MakeChannel = Callable[[], Channel]
 
 
 class _Connection:
-    __slots__ = ("connecting", "flow", "framer", "heard_at", "out", "partial_since", "tcp")
+    __slots__ = ("channel", "closing", "connecting", "flow", "heard_at", "out", "partial_since", "pinged", "tcp")
 
-    def __init__(self, tcp: socket.socket, flow: Flow, connecting: bool, now: float) -> None:
+    def __init__(self, tcp: socket.socket, flow: Flow, channel: Channel, connecting: bool, now: float) -> None:
         self.tcp = tcp
         self.flow = flow
+        self.channel = channel
         self.connecting = connecting
-        self.framer = StreamFramer()
+        self.closing = False
+        """It is not read any more, and closed when all is sent."""
         self.out = bytearray()
         self.heard_at = now
+        self.pinged = False
+        """Since it was heard last."""
         self.partial_since: float | None = now
         """Since when a message is unfinished."""
 
 
 class Streams:
-    """All TCP sockets of a service.
+    """All connections of a service.
 
     Args:
         receive: called with each framed message and its flow.
@@ -59,23 +82,57 @@ class Streams:
         self._listeners: dict[str, socket.socket] = {}
         self._accepting: set[str] = set()
         self._connections: dict[int, _Connection] = {}
+        self._handshakes: dict[int, _Connection] = {}
+        """Those that are not open yet, oldest first."""
+        self._sources: dict[str, int] = {}
+        """Connections that each address has opened."""
         self._outbound: dict[tuple[str, str, int], int] = {}
         """Connections that we opened, by (socket, host, port)."""
-        self._number = 0
+        # A number is never that of a connection of an earlier process: tokens with it live as long as registrations.
+        self._number = int.from_bytes(os.urandom(6), "big")
         self._sweep_at: float | None = None
+        self._pair: tuple[bytes, bytes] = (b"", b"")
+        self._make: dict[str, MakeChannel] = {"tcp": PlainChannel}
+        """Transport to its channel."""
 
     def add(self, name: str, descriptor: int) -> None:
         """Take a listening socket; it does not accept yet (`accept`)."""
         listener = socket.socket(fileno=descriptor)
         listener.setblocking(False)
+        _watch_peer(listener)
         self._listeners[name] = listener
 
     def names(self) -> list[str]:
         return list(self._listeners)
 
+    def certify(self, certificate: bytes, private_key: bytes) -> None:
+        """Use a certificate (PEM) for connections that come from now on; empty: secure listeners cannot accept.
+
+        Raises:
+            ValueError: the pair cannot be used; the one before stays.
+        """
+        if (certificate, private_key) == self._pair or not any(_transport(name) in SECURE for name in self._listeners):
+            return
+        if not certificate:
+            for transport in SECURE:
+                self._make.pop(transport, None)
+        else:
+            from telephony.service.secure import SecureChannel, make_context
+
+            context = make_context(certificate, private_key)
+            self._make["tls"] = lambda: SecureChannel(context, PlainChannel())
+            self._make["wss"] = lambda: SecureChannel(context, _web_socket()())
+        self._pair = (certificate, private_key)
+
     def accept(self, name: str, wanted: bool) -> None:
         """Accept connections from now on, or leave them to somebody else; those that are there stay."""
         listener = self._listeners[name]
+        transport = _transport(name)
+        if wanted and transport == "ws":
+            self._make["ws"] = _web_socket()
+        elif wanted and transport == "wss":
+            _web_socket()
+        wanted = wanted and transport in self._make
         if wanted and name not in self._accepting:
             self._accepting.add(name)
             self._loop.add(listener.fileno(), READ, lambda events: self._incoming(name, listener))
@@ -91,22 +148,12 @@ class Streams:
             if connection is None:
                 self._closed(flow)
                 return
-        if connection.connecting or connection.out:
-            if len(connection.out) + len(data) > WRITE_BYTES_MAX:
-                self._end(connection)
-                return
-            connection.out += data
-            return
         try:
-            sent = connection.tcp.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
+            data = connection.channel.wrap(data)
+        except MessageError:
             self._end(connection)
             return
-        if sent < len(data):
-            connection.out += data[sent:]
-            self._loop.change(connection.tcp.fileno(), READ | WRITE)
+        self._put(connection, data)
 
     def hang_up(self, flow: Flow) -> None:
         """Close the connection of a flow, without reporting it."""
@@ -118,11 +165,19 @@ class Streams:
         """Close what is idle, slow, or does not come about."""
         if self._sweep_at is None or now < self._sweep_at:
             return
-        for connection in list(self._connections.values()):
+        for number, connection in list(self._connections.items()):
             idle = now - connection.heard_at
             partial = 0.0 if connection.partial_since is None else now - connection.partial_since
-            if idle > IDLE_SECONDS or partial > PARTIAL_SECONDS or (connection.connecting and idle > CONNECT_SECONDS):
+            if (
+                idle > IDLE_SECONDS
+                or partial > (HANDSHAKE_SECONDS if number in self._handshakes else PARTIAL_SECONDS)
+                or (connection.connecting and idle > CONNECT_SECONDS)
+            ):
                 self._end(connection)
+            elif idle > PING_SECONDS and not connection.pinged and connection.channel.opened:
+                connection.pinged = True
+                connection.channel.ping()
+                self._put(connection, connection.channel.outgoing())
         self._sweep_at = now + SWEEP_SECONDS if self._connections else None
 
     def deadline(self) -> float | None:
@@ -134,26 +189,38 @@ class Streams:
 
     def close(self) -> None:
         for connection in list(self._connections.values()):
+            if not connection.connecting and not connection.closing:
+                connection.channel.leave()
+                self._put(connection, connection.channel.outgoing())
             self._end(connection, report=False)
         for name, listener in self._listeners.items():
             self.accept(name, False)
             listener.close()
 
     def _incoming(self, name: str, listener: socket.socket) -> None:
+        transport = _transport(name)
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 tcp, address = listener.accept()
             except OSError:  # nothing (any more), or no descriptor left
                 return
-            if len(self._connections) >= CONNECTIONS_MAX:
+            host = address[0]
+            if len(self._connections) >= CONNECTIONS_MAX or self._sources.get(host, 0) >= CONNECTIONS_OF_SOURCE_MAX:
                 tcp.close()
                 continue
             self._number += 1
-            self._keep(_Connection(tcp, Flow("tcp", name, address[0], address[1], self._number), False, clock.now()))
+            self._sources[host] = self._sources.get(host, 0) + 1
+            channel = self._make[transport]()
+            connection = _Connection(tcp, Flow(transport, name, host, address[1], self._number), channel, False, clock.now())
+            self._keep(connection)
+            if not channel.opened:
+                self._handshakes[self._number] = connection
+                if len(self._handshakes) > HANDSHAKES_MAX:
+                    self._end(next(iter(self._handshakes.values())))
 
     def _open(self, flow: Flow) -> _Connection | None:
         listener = self._listeners.get(flow.socket)
-        if listener is None or len(self._connections) >= CONNECTIONS_MAX or flow.connection:
+        if listener is None or len(self._connections) >= CONNECTIONS_MAX or flow.connection or flow.transport != "tcp":
             return None
         tcp = socket.socket(listener.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -165,8 +232,11 @@ class Streams:
         except (OSError, OverflowError):
             tcp.close()
             return None
+        _watch_peer(tcp)
         self._number += 1
-        connection = _Connection(tcp, Flow("tcp", flow.socket, flow.host, flow.port, self._number), connecting, clock.now())
+        connection = _Connection(
+            tcp, Flow("tcp", flow.socket, flow.host, flow.port, self._number), PlainChannel(), connecting, clock.now()
+        )
         connection.partial_since = None
         self._outbound[flow.socket, flow.host, flow.port] = self._number
         self._keep(connection)
@@ -182,10 +252,38 @@ class Streams:
         if self._sweep_at is None:
             self._sweep_at = connection.heard_at + SWEEP_SECONDS
 
+    def _put(self, connection: _Connection, data: bytes) -> None:
+        """Send bytes, or keep what the kernel does not take."""
+        if not data:
+            return
+        if connection.connecting or connection.out:
+            if len(connection.out) + len(data) > WRITE_BYTES_MAX:
+                self._end(connection)
+                return
+            connection.out += data
+            return
+        try:
+            sent = connection.tcp.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._end(connection)
+            return
+        if sent < len(data):
+            connection.out += data[sent:]
+            self._watch(connection)
+
+    def _watch(self, connection: _Connection) -> None:
+        wanted = (0 if connection.closing else READ) | (WRITE if connection.out else 0)
+        self._loop.change(connection.tcp.fileno(), wanted)
+
     def _ready(self, connection: _Connection, events: int) -> None:
         if events & WRITE and not self._write(connection):
             return
-        if events & (READ | ERROR | HANG_UP):
+        if connection.closing:
+            if events & (ERROR | HANG_UP):
+                self._end(connection)
+        elif events & (READ | ERROR | HANG_UP):
             self._read(connection)
 
     def _read(self, connection: _Connection) -> None:
@@ -200,21 +298,37 @@ class Streams:
             return
         now = clock.now()
         connection.heard_at = now
+        connection.pinged = False
+        channel = connection.channel
         try:
-            messages = connection.framer.feed(data)
+            messages = channel.receive(data)
         except MessageError:
+            self._put(connection, channel.outgoing())
             self._end(connection)
             return
-        if connection.framer.pings:
-            connection.framer.pings = 0
-            self.send(PONG, connection.flow)
-        if connection.framer.waiting:
-            if messages or connection.partial_since is None:
+        self._put(connection, channel.outgoing())
+        number = connection.flow.connection
+        if number in self._handshakes:
+            if channel.opened:
+                del self._handshakes[number]
                 connection.partial_since = now
-        else:
+        elif not channel.waiting:
             connection.partial_since = None
+        elif messages or connection.partial_since is None:
+            connection.partial_since = now
         for message in messages:
             self._receive(message, connection.flow)
+        if channel.ended:
+            self._finish(connection)
+
+    def _finish(self, connection: _Connection) -> None:
+        """Close it once all is sent."""
+        if not connection.out:
+            self._end(connection)
+        elif connection.flow.connection in self._connections:
+            connection.closing = True
+            connection.partial_since = clock.now()
+            self._watch(connection)
 
     def _write(self, connection: _Connection) -> bool:
         if connection.connecting:
@@ -233,17 +347,45 @@ class Streams:
                 return False
             del connection.out[:sent]
         if not connection.out:
-            self._loop.change(connection.tcp.fileno(), READ)
+            if connection.closing:
+                self._end(connection)
+                return False
+            self._watch(connection)
         return True
 
     def _end(self, connection: _Connection, report: bool = True) -> None:
         flow = connection.flow
         if self._connections.pop(flow.connection, None) is None:
             return
+        self._handshakes.pop(flow.connection, None)
         key = (flow.socket, flow.host, flow.port)
         if self._outbound.get(key) == flow.connection:
             del self._outbound[key]
+        elif self._sources.get(flow.host, 0) > 1:
+            self._sources[flow.host] -= 1
+        else:
+            self._sources.pop(flow.host, None)
         self._loop.remove(connection.tcp.fileno())
         connection.tcp.close()
         if report:
             self._closed(flow)
+
+
+def _transport(name: str) -> str:
+    """The transport that a listener's name ends in."""
+    return name.rpartition("-")[2]
+
+
+def _web_socket() -> MakeChannel:
+    from telephony.service.websocket import WebSocketChannel
+
+    return WebSocketChannel
+
+
+def _watch_peer(tcp: socket.socket) -> None:
+    """Have the kernel find out when the peer's host is gone; a listener's connections inherit it."""
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, UNACKNOWLEDGED_SECONDS // 3)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_SECONDS * 1000)

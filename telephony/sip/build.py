@@ -80,8 +80,7 @@ def stamp_via(message: Message, flow: Flow) -> Flow:
                 return flow
             return flow._replace(port=sent_port)
     parts = [part for part in via.split(";") if part.strip() != "rport" and not part.strip().startswith(("received=", "rport="))]
-    address = f"[{host}]" if ":" in host else host
-    message.restamp(";".join(parts) + f";received={address}" + (f";rport={flow.port}" if asked else ""))
+    message.restamp(";".join(parts) + f";received={host}" + (f";rport={flow.port}" if asked else ""))
     return flow
 
 

@@ -3,12 +3,13 @@
 Rules:
 - A URI keeps the spelling it came in; `user`, `password` and parameters are shown as written (escapes kept),
   `username` with escapes undone.
-- The host is in lower case, an IPv6 address without its brackets.
+- The host is in lower case, an IPv6 address without its brackets and in its one canonical form (RFC 5952).
 - `Uri.parse` is cached: a URI is a value.
 """
 
 import re
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from telephony.sip.text import Parameters, escape, parameters, unescape
@@ -131,7 +132,7 @@ def _parse(text: str) -> Uri:
     port = int(match[3]) if match[3] else None
     if port is not None and not 0 < port < 65536:
         raise ValueError(f"port out of range in {text[:80]!r}")
-    return Uri(scheme, user, password, (match[1] or match[2]).lower(), port, parameters(semicolon + tail), headers)
+    return Uri(scheme, user, password, _host(match), port, parameters(semicolon + tail), headers)
 
 
 def host_port(text: str, port: int = 5060) -> tuple[str, int]:
@@ -143,4 +144,13 @@ def host_port(text: str, port: int = 5060) -> tuple[str, int]:
     match = _HOST.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"expected host or host:port, got {text[:80]!r}")
-    return (match[1] or match[2]).lower(), int(match[3]) if match[3] else port
+    return _host(match), int(match[3]) if match[3] else port
+
+
+def _host(match: re.Match[str]) -> str:
+    """
+    Raises:
+        ValueError: what stands in brackets is no IPv6 address.
+    """
+    literal: str | None = match[1]
+    return match[2].lower() if literal is None else str(IPv6Address(literal))
