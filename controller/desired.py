@@ -8,12 +8,13 @@ Rules:
 
 import ipaddress
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from controller.calculation.catalogue import PLATFORMS
 from controller.calculation.replacement import InstructionError
+from controller.certificate import check
 from controller.enrolment import audit
 from controller.founding import user
 from controller.instructions import NAME_CHARACTERS_MAX, machines_of, replace
@@ -48,6 +49,13 @@ class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, o
     """New requests that one source may send; 0: any."""
     name_servers: list[str] | None = None
     """Addresses (``192.0.2.53``, ``[2001:db8::53]:5353``) of whom proxies ask where other domains are; empty: as each machine does."""
+    certificate: str | None = None
+    """PEM: certificate chain for TLS, ours first; goes with ``private_key``."""
+    private_key: str | None = None
+    """PEM, not encrypted; never given back."""
+
+
+_PLAIN = [name for name in DesiredCluster.__struct_fields__ if name not in ("certificate", "private_key")]
 
 
 class DesiredPool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -100,7 +108,7 @@ def current(draft: Draft) -> Desired:
     """The document that describes the cluster as it is wanted now, without passwords."""
     cluster = draft.cluster
     return Desired(
-        cluster=DesiredCluster(**{name: getattr(cluster, name) for name in DesiredCluster.__struct_fields__}),
+        cluster=DesiredCluster(**{name: getattr(cluster, name) for name in _PLAIN}, certificate=cluster.certificate.decode() or None),
         pools=[DesiredPool(name=id, platform=pool.platform) for id, pool in sorted(draft.all(Pool).items())],
         users=[DesiredUser(name=id) for id in sorted(draft.all(User))],
         queues=[
@@ -121,7 +129,9 @@ def apply(draft: Draft, desired: Desired, now: float, *, actor: str, force: bool
     """
     _check(draft, desired)
     if desired.cluster is not None:
-        settings = {name: value for name in DesiredCluster.__struct_fields__ if (value := getattr(desired.cluster, name)) is not None}
+        settings = {name: value for name in _PLAIN if (value := getattr(desired.cluster, name)) is not None}
+        if desired.cluster.certificate and desired.cluster.private_key:
+            settings |= _pair(desired.cluster)
         draft.put(msgspec.structs.replace(draft.cluster, **settings))
     if desired.users is not None:
         for id in set(draft.all(User)) - {wanted.name for wanted in desired.users}:
@@ -167,6 +177,23 @@ def _pools(draft: Draft, pools: list[DesiredPool], now: float, actor: str, force
         draft.delete(Pool, name)
 
 
+def _pair(cluster: DesiredCluster) -> dict[str, Any]:
+    certificate, private_key = (cluster.certificate or "").encode(), (cluster.private_key or "").encode()
+    return {"certificate": certificate, "private_key": private_key, "self_signed": False}
+
+
+def _check_pair(draft: Draft, cluster: DesiredCluster) -> None:
+    if not cluster.certificate and not cluster.private_key:
+        return
+    if cluster.private_key is None and (cluster.certificate or "").encode() == draft.cluster.certificate:
+        return  # as it was given out
+    pair = _pair(cluster)
+    try:
+        check(pair["certificate"], pair["private_key"])
+    except ValueError as error:
+        raise InstructionError("invalid", f"cluster.certificate: {error}") from None
+
+
 def _check(draft: Draft, desired: Desired) -> None:
     """What types do not tell.
 
@@ -205,6 +232,8 @@ def _check(draft: Draft, desired: Desired) -> None:
     for index, server in enumerate((desired.cluster and desired.cluster.name_servers) or ()):
         if not _is_server(server):
             raise InstructionError("invalid", f"cluster.name_servers[{index}]: an address, with a port or without, got {server!r}")
+    if desired.cluster is not None:
+        _check_pair(draft, desired.cluster)
     for name, most in _MOST.items():
         number = None if desired.cluster is None else getattr(desired.cluster, name)
         if number is not None and not 0 <= number <= most:

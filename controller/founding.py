@@ -24,6 +24,13 @@ class Founding(msgspec.Struct, frozen=True, kw_only=True):
 
     public_host: str
     public_port: int
+    public_ports: dict[str, int] = {}
+    """Other transports of the public address to their ports."""
+    certificate: bytes = b""
+    """PEM, of the public address; empty: the one that is there."""
+    private_key: bytes = b""
+    self_signed: bool = False
+    """It does not replace a pair that somebody has given."""
     platform: str = "voice"
     pool: str = "default"
     token: str = ""
@@ -55,7 +62,10 @@ def found(draft: Draft, founding: Founding, built: list[Built], now: float, swap
             draft.put(Route(id=f"{index * 10:05}", pattern=pattern, action=action))
         for name, members in founding.queues.items():
             draft.put(Queue(id=name, members=members))
-    draft.put(msgspec.structs.replace(cluster, public_host=founding.public_host, public_port=founding.public_port))
+    address = {name: getattr(founding, name) for name in ("public_host", "public_port", "public_ports")}
+    if founding.certificate and (not founding.self_signed or cluster.self_signed or not cluster.certificate):
+        address |= {name: getattr(founding, name) for name in ("certificate", "private_key", "self_signed")}
+    draft.put(msgspec.structs.replace(cluster, **address))
     if founding.token:
         for access in list(draft.all(Access).values()):
             if access.name == "founder":

@@ -40,6 +40,14 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     public_host: str = "127.0.0.1"
     """Address that users know."""
     public_port: int = 5060
+    public_ports: dict[str, int] = {}
+    """Other transports of the public address (``tls``, ``ws``, ``wss``) to their ports."""
+    certificate: bytes = b""
+    """PEM, of the public address."""
+    private_key: bytes = b""
+    """PEM."""
+    self_signed: bool = False
+    """The pair was made here: a start may bring another one."""
     default_platform: str = "voice"
     guest_targets: list[str] = []
     """User parts that anybody may call without credentials."""

@@ -36,6 +36,10 @@ def _peer(draft: Draft, unit: Unit, curve: bool = False) -> config.Peer:
     return config.Peer(id=unit.id, host=_address(draft, unit), port=unit.port, curve_public=unit.curve_public if curve else "")
 
 
+def _host_port(peer: config.Peer) -> str:
+    return f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
+
+
 def _jobs(draft: Draft, unit: Unit) -> config.Jobs:
     if unit.kind == "load_balancer":
         balancers: list[Unit] = []
@@ -58,7 +62,7 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
     trusted = []
     for router in draft.units_of("call_router"):
         peer = _peer(draft, router)
-        trusted.append(f"{peer.host}:{peer.port}")
+        trusted.append(_host_port(peer))
         if takes_new(draft, router):
             routers.setdefault(router.platform, []).append(peer)
     return config.ProxyConfiguration(
@@ -71,10 +75,13 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         public_host=cluster.public_host,
         public_port=cluster.public_port,
         public=owner is not None and owner.proxy == unit.id,
+        public_ports=cluster.public_ports,
+        certificate=cluster.certificate,
+        private_key=cluster.private_key,
         routers=routers,
         default_platform=cluster.default_platform,
         trusted=trusted,
-        proxies=[f"{peer.host}:{peer.port}" for peer in (_peer(draft, proxy) for proxy in draft.units_of("proxy"))],
+        proxies=[_host_port(_peer(draft, proxy)) for proxy in draft.units_of("proxy")],
         users=[config.User(name=user.id, ha1=user.ha1) for _, user in sorted(draft.all(User).items())],
         nonce_secret=cluster.nonce_secret,
         guest_targets=cluster.guest_targets,

@@ -141,6 +141,6 @@ def _port(draft: Draft, machine: Machine, kind: str) -> int | None:
         return 0
     taken = {unit.port for unit in draft.units_on(machine.id) if unit.kind == kind}
     if machine.address == draft.cluster.public_host:
-        taken.add(draft.cluster.public_port)
+        taken |= {draft.cluster.public_port, *draft.cluster.public_ports.values()}
     ports = (shape.port_first + slot * shape.port_step for slot in range(shape.port_slots))
     return next((port for port in ports if port not in taken), None)

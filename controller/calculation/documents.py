@@ -51,9 +51,10 @@ def _sockets(draft: Draft, machine: Machine, unit: Unit) -> list[Socket]:
     if unit.kind == "proxy":
         sockets = [Socket(name="sip-udp", kind="udp", host=host, port=port), Socket(name="sip-tcp", kind="tcp", host=host, port=port)]
         if machine.public:
-            public_host, public_port = draft.cluster.public_host, draft.cluster.public_port
-            sockets.append(Socket(name="public-udp", kind="udp", host=public_host, port=public_port))
-            sockets.append(Socket(name="public-tcp", kind="tcp", host=public_host, port=public_port))
+            cluster = draft.cluster
+            sockets.append(Socket(name="public-udp", kind="udp", host=cluster.public_host, port=cluster.public_port))
+            for transport, public_port in {"tcp": cluster.public_port, **cluster.public_ports}.items():
+                sockets.append(Socket(name=f"public-{transport}", kind="tcp", host=cluster.public_host, port=public_port))
         return sockets
     if unit.kind == "call_router":
         return [Socket(name="sip-udp", kind="udp", host=host, port=port)]

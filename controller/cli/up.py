@@ -29,6 +29,17 @@ def up(
     machine_net: Annotated[str, typer.Option(help="First three numbers of the machines' addresses.")] = "127.0.1",
     platform: Annotated[str, typer.Option(help="What all machines of a new cluster provide.")] = "voice",
     data: Annotated[Path | None, typer.Option(help="Folder of everything that is kept between runs.")] = None,
+    tls_port: Annotated[int | None, typer.Option(min=0, max=65535, help="SIP over TLS; 0: off.", show_default="5061 if free")] = None,
+    ws_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="SIP over WebSocket, for browsers; 0: off.", show_default="5066 if free")
+    ] = None,
+    wss_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="SIP over secure WebSocket; 0: off.", show_default="7443 if free")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="PEM of a certificate chain for TLS; none: a self-signed one is made.", dir_okay=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM of its private key.", dir_okay=False)] = None,
     json: Json = False,
 ) -> None:
     """Start a cluster on this host and keep it running: broker, controller, machines, voice services. Ctrl-C ends it."""
@@ -44,15 +55,20 @@ def up(
             ipaddress.ip_address(value)
         except ValueError:
             fail(f"{option}: {value!r} is no IP address", 2)
+    if (tls_certificate is None) != (tls_key is None):
+        fail("--tls-certificate and --tls-key go together", 2)
     settings = Settings(
         data=(data or default_folder()).absolute(),
-        address=address,
+        address=str(ipaddress.ip_address(address)),
         sip_port=sip_port,
         api_host=api_host,
         api_port=api_port,
         machines=machines,
         platform=platform,
         machine_net=machine_net,
+        ports={"tls": tls_port, "ws": ws_port, "wss": wss_port},
+        certificate=tls_certificate,
+        private_key=tls_key,
     )
     signals = _Signals()
     try:
@@ -136,6 +152,8 @@ def _tell(cluster: "EmbeddedCluster", json: bool, seconds: float) -> None:
                 "console": f"{running.api}/docs",
                 "token": running.token,
                 "users": running.users,
+                **running.transports,
+                **({"certificate": running.certificate} if running.certificate else {}),
                 "pid": running.pid,
                 "memory_bytes": memory,
                 "seconds": round(seconds, 2),
@@ -145,6 +163,12 @@ def _tell(cluster: "EmbeddedCluster", json: bool, seconds: float) -> None:
     sip = running.sip.removesuffix(":5060")
     say(f"\nThe cluster serves after {seconds:.1f} s; it takes {megabytes(memory)} of memory.\n")
     say(f"SIP server   {running.sip} (UDP and TCP)")
+    for transport, where in running.transports.items():
+        say(f"  {transport.upper():<11}{where}")
+    for trouble in cluster.off.values():
+        say(f"  {trouble}")
+    if running.certificate:
+        say(f"  certificate {running.certificate}")
     for name, password in running.users.items():
         say(f"  sip:{name}@{sip:<22} password {password}")
     say("  3000 to 3099 conferences, 4000 queue (answered by 1003), 9196 echo, 9664 music")

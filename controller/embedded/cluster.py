@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from controller.certificate import check
 from controller.embedded import memory
 from controller.embedded.child import Child, adopt_orphans, fork
 from controller.embedded.controller_process import Plan, Progress, decode, run_controller
-from controller.embedded.folder import BrokerSettings, Credentials, DataFolder, EmbeddedError, Running, bind
+from controller.embedded.folder import CERTIFICATE, BrokerSettings, Credentials, DataFolder, EmbeddedError, Running, bind
 from controller.founding import Founding
 from controller.provider import MachineRequest
 from controller.provider.local import LocalProvider, RunAgent
@@ -28,6 +29,9 @@ ROUTES = [("30XX", "conference"), ("4000", "queue"), ("9196", "echo"), ("9664", 
 QUEUES = {"4000": ["1003"]}
 GUEST_TARGETS = ["9196", "9664"]
 POOL = "default"
+USUAL_PORTS = {"tls": 5061, "ws": 5066, "wss": 7443}
+"""Of the transports besides UDP and TCP."""
+_SCHEMES = {"tls": "", "ws": "ws://", "wss": "wss://"}
 STOP_SECONDS_MAX = 10.0
 """What all processes together may take to end before they are killed."""
 RESTART_SECONDS_FIRST = 0.2
@@ -47,6 +51,11 @@ class Settings(NamedTuple):
     platform: str
     machine_net: str
     """First three numbers of the machines' addresses: ``127.0.1``."""
+    ports: dict[str, int | None]
+    """Ports of ``tls``, ``ws`` and ``wss``; 0: off, None: the usual one, or off where it is in use."""
+    certificate: Path | None = None
+    """PEM for TLS; None: a self-signed one."""
+    private_key: Path | None = None
 
 
 class _Part:
@@ -85,9 +94,14 @@ class EmbeddedCluster:
             self._udp = stack.enter_context(bind(settings.address, settings.sip_port, socket.SOCK_DGRAM, "--sip-port or --address"))
             sip_port = self._udp.getsockname()[1]  # one port for both, also where any was asked for
             self._tcp = stack.enter_context(bind(settings.address, sip_port, socket.SOCK_STREAM, "--sip-port or --address"))
+            self.off: dict[str, str] = {}
+            """Transports that are off because their usual port cannot be had, and why."""
+            self._others = {transport: bound for transport in USUAL_PORTS if (bound := self._bind_other(transport, stack)) is not None}
+            self._certificate = self._pair() if self._others else (b"", b"")
             stack.pop_all()
         self._names = {f"machine-{index}": f"{settings.machine_net}.{index}" for index in range(1, settings.machines + 1)}
-        self._provider = LocalProvider(folder, agent, {"public-udp": self._udp.fileno(), "public-tcp": self._tcp.fileno()}, self._names)
+        public = {"public-udp": self._udp, "public-tcp": self._tcp, **{f"public-{name}": bound for name, bound in self._others.items()}}
+        self._provider = LocalProvider(folder, agent, {name: bound.fileno() for name, bound in public.items()}, self._names)
         self._parts: dict[str, _Part] = {}
         self._selector = selectors.DefaultSelector()
         self._report = -1
@@ -104,7 +118,13 @@ class EmbeddedCluster:
             sip=f"{_bracket(settings.address)}:{self._udp.getsockname()[1]}",
             users=self._credentials.users,
             pid=os.getpid(),
+            transports={name: f"{_SCHEMES[name]}{_bracket(settings.address)}:{port}" for name, port in self._other_ports.items()},
+            certificate=str(settings.certificate or self._folder.path / CERTIFICATE) if self._others.keys() & {"tls", "wss"} else "",
         )
+
+    @property
+    def _other_ports(self) -> dict[str, int]:
+        return {name: bound.getsockname()[1] for name, bound in self._others.items()}
 
     def start(self, interrupted: Callable[[], bool]) -> Iterator[Progress]:
         """Start everything; yields what goes on until all is healthy, or nothing more when it was interrupted.
@@ -188,11 +208,37 @@ class EmbeddedCluster:
         for pid in memory.descendants(os.getpid()):
             _signal(pid, signal.SIGKILL)
         _wait(memory.descendants(os.getpid()), time.monotonic() + 2.0)
-        for each in (self._api, self._udp, self._tcp):
+        for each in (self._api, self._udp, self._tcp, *self._others.values()):
             each.close()
         self._selector.close()
         if self._report >= 0:
             os.close(self._report)
+
+    def _bind_other(self, transport: str, stack: contextlib.ExitStack) -> socket.socket | None:
+        port = self.settings.ports.get(transport)
+        if port == 0:
+            return None
+        try:
+            return stack.enter_context(
+                bind(self.settings.address, port or USUAL_PORTS[transport], socket.SOCK_STREAM, f"--{transport}-port")
+            )
+        except EmbeddedError as error:
+            if port is not None:
+                raise
+            self.off[transport] = str(error)
+            return None
+
+    def _pair(self) -> tuple[bytes, bytes]:
+        """Certificate and private key (PEM)."""
+        settings = self.settings
+        if settings.certificate is None or settings.private_key is None:
+            return self._folder.certificate(settings.address)
+        try:
+            pair = settings.certificate.read_bytes(), settings.private_key.read_bytes()
+            check(*pair)
+        except (OSError, ValueError) as error:
+            raise EmbeddedError(f"--tls-certificate and --tls-key: {error}") from error
+        return pair
 
     def _fork_broker(self) -> Child:
         from controller.broker import run_broker
@@ -207,6 +253,10 @@ class EmbeddedCluster:
         founding = Founding(
             public_host=settings.address,
             public_port=self._udp.getsockname()[1],
+            public_ports=self._other_ports,
+            certificate=self._certificate[0],
+            private_key=self._certificate[1],
+            self_signed=settings.certificate is None,
             platform=settings.platform,
             pool=POOL,
             token=self._credentials.token,

@@ -5,12 +5,14 @@
 | ``up.lock`` | locked while the cluster runs |
 | ``running.json`` | how to reach it, while it runs |
 | ``credentials.json`` | administrator's token and users' passwords (mode 600) |
+| ``certificate.pem``, ``certificate.key`` | self-signed pair for TLS (the key's mode 600): what phones may be told to trust |
 | ``broker.json`` | ports and key of the broker (mode 600) |
 | ``controller.key``, ``release.key``, ``master.key``, ``state/``, ``bundles/`` | the controller's |
 | ``machines/<name>/`` | each machine's identity, sealed software and state |
 | ``logs/`` | what the processes said, of the latest start |
 """
 
+import datetime
 import fcntl
 import os
 import random
@@ -23,9 +25,12 @@ import msgspec
 from agent.wire.files import write_private
 from agent.wire.keys import TransportKey
 from agent.wire.token import BrokerAddress
+from controller.certificate import check, self_signed, still_good
 from controller.founding import new_password, new_token
 
 RUNNING = "running.json"
+CERTIFICATE = "certificate.pem"
+CERTIFICATE_KEY = "certificate.key"
 PORT_RANGE = (20000, 29000)
 """Where the broker's ports are chosen: below what the kernel gives to outgoing connections."""
 
@@ -68,6 +73,10 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     sip: str
     users: dict[str, str]
     pid: int
+    transports: dict[str, str] = {}
+    """``tls`` to ``host:port``, ``ws`` and ``wss`` to their URLs: those that are on."""
+    certificate: str = ""
+    """File of the certificate for TLS."""
 
 
 def default_folder() -> Path:
@@ -123,6 +132,21 @@ class DataFolder:
         except msgspec.MsgspecError as error:
             raise EmbeddedError(f"{path} cannot be read: {error}") from error
         return known
+
+    def certificate(self, host: str) -> tuple[bytes, bytes]:
+        """The self-signed pair (PEM) for an address; made where it is missing, for another address, or about to expire."""
+        path, key_path = self.path / CERTIFICATE, self.path / CERTIFICATE_KEY
+        now = datetime.datetime.now(datetime.UTC)
+        try:
+            certificate, private_key = path.read_bytes(), key_path.read_bytes()
+            check(certificate, private_key)
+        except (OSError, ValueError):
+            certificate, private_key = b"", b""
+        if not still_good(certificate, host, now):
+            certificate, private_key = self_signed(host, now)
+            write_private(key_path, private_key)
+            write_private(path, certificate)
+        return certificate, private_key
 
     def broker(self, host: str = "127.0.0.1") -> BrokerSettings:
         """The broker's settings; made where they are missing."""

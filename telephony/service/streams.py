@@ -234,9 +234,7 @@ class Streams:
             return None
         _watch_peer(tcp)
         self._number += 1
-        connection = _Connection(
-            tcp, Flow("tcp", flow.socket, flow.host, flow.port, self._number), PlainChannel(), connecting, clock.now()
-        )
+        connection = _Connection(tcp, Flow("tcp", flow.socket, flow.host, flow.port, self._number), PlainChannel(), connecting, clock.now())
         connection.partial_since = None
         self._outbound[flow.socket, flow.host, flow.port] = self._number
         self._keep(connection)

@@ -20,6 +20,8 @@ from typing import Any
 
 import httpx
 
+from tests.interop.waiting import free_port
+
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 LOG_BYTES_SHOWN = 24_000
@@ -32,12 +34,20 @@ class Running:
 
     sip: str
     """``host:port`` that phones know."""
+    tls: str
+    """``host:port`` for SIP over TLS."""
+    ws: str
+    """URL for SIP over WebSocket."""
+    wss: str
+    """The same, secure."""
+    certificate: Path
+    """Of ``tls`` and ``wss``, self-signed."""
     users: dict[str, str]
     """User to password."""
     ready_seconds: float
     """From the start of the command to the line that says that it is ready."""
 
-    def __init__(self, folder: Path, *, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, address: str = "127.0.0.1", arguments: tuple[str, ...] = ()) -> None:
         """Start it with its data in ``folder``/data (kept between starts) and everything else below ``folder``.
 
         Raises:
@@ -54,7 +64,9 @@ class Running:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HOTSWITCH_")}
         self.environment = environment | {MARK: self.mark, "TMPDIR": str(self.temporary), "XDG_RUNTIME_DIR": str(self.temporary)}
         command = [str(COMMAND), "up", "--json", "--data", str(self.data), "--sip-port", "0", "--api-port", "0"]
-        command += ["--machine-net", self.machine_net, *arguments]
+        for transport in ("tls", "ws", "wss"):
+            command += [f"--{transport}-port", str(free_port(address))]
+        command += ["--address", address, "--machine-net", self.machine_net, *arguments]
         started = time.monotonic()
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -67,6 +79,7 @@ class Running:
             raise
         self.ready_seconds = time.monotonic() - started
         self.sip, self.users, self.token, self.api_url = line["sip"], line["users"], line["token"], line["api"]
+        self.tls, self.ws, self.wss, self.certificate = line["tls"], line["ws"], line["wss"], Path(line["certificate"])
         self.api = httpx.Client(base_url=line["api"], headers={"Authorization": f"Bearer {line['token']}"}, timeout=20, trust_env=False)
 
     def __enter__(self) -> "Running":

@@ -42,7 +42,7 @@ def free_port(host: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """
     for _ in range(TRIES_MAX):
         port = random.randrange(*PORTS)
-        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
             return port
     raise OSError(f"no free port on {host} in {PORTS}")
