@@ -66,9 +66,6 @@ class WebSocketChannel:
                 if self.ended:
                     break
         except (RemoteProtocolError, UnicodeError) as error:  # the latter: header values that are no ASCII
-            if self.opened:
-                self._close(CloseReason.PROTOCOL_ERROR)
-                raise MessageError(f"WebSocket: {error}") from None
             self._refuse(getattr(getattr(error, "event_hint", None), "status_code", 400))
         except LocalProtocolError as error:  # it was closed already
             raise MessageError(f"WebSocket: {error}") from None

@@ -2,6 +2,10 @@
 
 import random
 
+import pytest
+from msgspec.structs import replace
+
+from telephony.config import Peer
 from telephony.effects import Send
 from telephony.proxy.core import Proxy
 from telephony.sip.flow import Flow
@@ -67,6 +71,71 @@ def test_a_user_over_tcp_gets_two_record_routes() -> None:
     ((bye, to),) = sent(core)
     assert to == TCP
     assert (bye.get("via") or "").startswith("SIP/2.0/TCP 192.0.2.100:5060;branch=")
+
+
+@pytest.mark.parametrize(
+    ("flow", "uri", "entry", "via"),
+    [
+        (Flow("tls", "public-tls", "192.0.2.1", 40000, 7), "sip:9196@192.0.2.100", "sip:{}@192.0.2.100:5061;transport=tls;lr", "TLS"),
+        (Flow("tls", "public-tls", "192.0.2.1", 40000, 7), "sips:9196@192.0.2.100", "sips:{}@192.0.2.100:5061;transport=tls;lr", "TLS"),
+        (Flow("ws", "public-ws", "192.0.2.1", 40000, 7), "sip:9196@192.0.2.100", "sip:{}@192.0.2.100:5066;transport=ws;lr", "WS"),
+        (Flow("wss", "public-wss", "2001:db8::1", 40000, 7), "sip:9196@192.0.2.100", "sip:{}@192.0.2.100:7443;transport=ws;lr", "WSS"),
+    ],
+)
+def test_users_over_tls_and_websocket(flow: Flow, uri: str, entry: str, via: str) -> None:
+    core = proxy(public_ports={"tls": 5061, "ws": 5066, "wss": 7443})
+    message = invite(uri, f"SIP/2.0/{via} df7jal23ls0d.invalid;branch=z9hG4bKa", ("Contact", "<sip:a@df7jal23ls0d.invalid;transport=ws>"))
+    core.receive(message.serialize(), flow, 0.0)
+    (trying, back), (forwarded, to) = sent(core)
+    assert (trying.status, back, to) == (100, flow, ROUTER)
+    assert trying.get("via") == f"SIP/2.0/{via} df7jal23ls0d.invalid;branch=z9hG4bKa;received={flow.host}"
+    first, second = forwarded.get_all("record-route")
+    assert second == f"<{entry.format(core._way.tokens.make(flow))}>"
+    # back to the user, over the connection that it has, and below the Via of its transport
+    needed = [("From", "<sip:9196@b>;tag=t"), ("To", "<sip:guest@a>;tag=1"), ("Call-ID", "x"), ("CSeq", "2 BYE")]
+    routes = [("Route", first), ("Route", second)]
+    bye = make_request(
+        "BYE", "sip:a@df7jal23ls0d.invalid;transport=ws", [("Via", "SIP/2.0/UDP 192.0.2.20;branch=z9hG4bKc"), *needed, *routes]
+    )
+    core.receive(bye.serialize(), ROUTER, 0.0)
+    ((delivered, to),) = sent(core)
+    assert to == flow
+    assert delivered.get("route") is None
+    port = {"TLS": 5061, "WS": 5066, "WSS": 7443}[via]
+    assert (delivered.get("via") or "").startswith(f"SIP/2.0/{via} 192.0.2.100:{port};branch=")
+    # the user's own request within the dialog has both Routes, its own side's first
+    needed = [("From", "<sip:guest@a>;tag=1"), ("To", "<sip:9196@b>;tag=t"), ("Call-ID", "x"), ("CSeq", "2 INFO")]
+    routes = [("Route", second), ("Route", first)]
+    info = make_request("INFO", "sip:192.0.2.20", [("Via", f"SIP/2.0/{via} df7jal23ls0d.invalid;branch=z9hG4bKb"), *needed, *routes])
+    core.receive(info.serialize(), flow, 0.0)
+    ((forwarded, to),) = sent(core)
+    assert to == ROUTER
+    assert forwarded.get("route") is None
+
+
+def test_ipv6_throughout() -> None:
+    user = Flow("udp", "public-udp", "2001:db8::1", 5080)
+    router = Flow("udp", "sip-udp", "2001:db8::20", 5060)
+    peer = Peer(id="router-0", host="2001:db8::20", port=5060)
+    core = Proxy(random.Random(3).randbytes)
+    addresses = {"host": "2001:db8::10", "public_host": "2001:db8::100", "proxies": ["[2001:db8::10]:5060"]}
+    core.configure(replace(configuration(), routers={"voice": [peer]}, trusted=["[2001:db8::20]:5060"], **addresses), 0.0)
+    contact = ("Contact", "<sip:a@[2001:db8::1]:5080>")
+    message = invite("sip:9196@[2001:DB8:0::100]", "SIP/2.0/UDP [2001:db8::1]:5080;branch=z9hG4bKa", contact)
+    core.receive(message.serialize(), user, 0.0)
+    (trying, back), (forwarded, to) = sent(core)
+    assert (trying.status, back, to) == (100, user, router)
+    assert trying.get("via") == "SIP/2.0/UDP [2001:db8::1]:5080;branch=z9hG4bKa"
+    assert (forwarded.get("via") or "").startswith("SIP/2.0/UDP [2001:db8::10]:5060;branch=")
+    (route,) = forwarded.get_all("record-route")
+    assert route.endswith("@[2001:db8::100]:5060;lr>")
+    answer = make_response(forwarded, 200, to_tag="t", headers=[("Contact", "<sip:[2001:db8::20]>")])
+    core.receive(answer.serialize(), router, 0.0)
+    assert [(each.status, flow) for each, flow in sent(core)] == [(200, user)]
+    needed = [("From", "<sip:guest@a>;tag=1"), ("To", "<sip:9196@b>;tag=t"), ("Call-ID", "x"), ("CSeq", "1 ACK"), ("Route", route)]
+    ack = make_request("ACK", "sip:[2001:db8:0:0::20]", [("Via", "SIP/2.0/UDP [2001:db8::1]:5080;branch=z9hG4bKb"), *needed])
+    core.receive(ack.serialize(), user, 0.0)
+    assert [flow for _, flow in sent(core)] == [router]
 
 
 def test_a_lost_connection_fails_the_request_at_once() -> None:

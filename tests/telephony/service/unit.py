@@ -153,14 +153,14 @@ class Unit:
 
 def udp(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A bound UDP socket."""
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     one.bind((host, port))
     return one
 
 
 def tcp(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A listening TCP socket."""
-    one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.bind((host, port))
     one.listen(128)
