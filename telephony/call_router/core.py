@@ -46,7 +46,10 @@ class CallRouter:
         host = f"[{configuration.host}]" if ipaddress.ip_address(configuration.host).version == 6 else configuration.host
         desk = self._desk
         if desk is None:
-            desk = Desk(Endpoint(f"{host}:{configuration.port}", session_seconds=SESSION_SECONDS), configuration)
+            desk = Desk(
+                Endpoint(f"{host}:{configuration.port}", session_seconds=SESSION_SECONDS, extensions=_extensions(configuration.platform)),
+                configuration,
+            )
             self._behaviour = _behaviour(configuration.platform, desk)
             self._desk = desk
         before = desk.configuration
@@ -140,6 +143,11 @@ class CallRouter:
                 else:
                     behaviour.sip(one, now)
         desk.end_turn()
+
+
+def _extensions(platform: str) -> tuple[str, ...]:
+    """Option tags that the platform's behaviour takes care of."""
+    return ("replaces", "norefersub") if platform == "voice" else ()
 
 
 def _behaviour(platform: str, desk: Desk) -> Behaviour:

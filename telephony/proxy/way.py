@@ -5,6 +5,7 @@ Rules:
 - Routes that name us are taken off; the token in them names a user's flow, which only the cluster's own may use.
 - A user's request within a dialog may go to a router only; one that names us alone (its sender forgot the route set) goes to
   the router whose mark its To tag bears.
+- INVITE with Replaces goes to the router whose mark the replaced dialog's To tag bears, whoever sends it.
 - A flow that another proxy holds is reached through that proxy; what came from a proxy is not handed to a third one.
 - What goes to an address or a name outside leaves through the proxy that serves the public address: answers come there.
 """
@@ -219,7 +220,10 @@ class Way:
             hop = self._hop(message, uri)
             address = (hop.host, hop.port or 5060)
             if address in self._own:
-                raise RefusedError(404)
+                replaced = self._replaced(message)
+                if replaced is None:
+                    raise RefusedError(404)
+                return self._in_dialog[replaced]
             if address in self._in_dialog:
                 return self._in_dialog[address]
             if not self._serves_public and not self.relayed(message):
@@ -242,7 +246,9 @@ class Way:
 
     def is_user(self, message: Message, uri: Uri) -> bool:
         """A request of the cluster names a user of ours by the address of record alone: where they are has to be looked up."""
-        return bool(uri.user) and (uri.host == self._realm or self.is_self(uri)) and not (message.to_tag or message.has("route"))
+        if message.to_tag or message.has("route") or message.has("replaces"):
+            return False
+        return bool(uri.user) and (uri.host == self._realm or self.is_self(uri))
 
     def bindings(self, message: Message, bindings: Iterable[Binding]) -> list[Target]:
         """Targets for a user's bindings, best q first; of several flows of one instance the others follow the first one."""
@@ -285,17 +291,24 @@ class Way:
         if choice is None:
             return []
         targets = self._targets[choice]
-        return [targets[router.id] for router in choice.order(message.call_id, now)]
+        found = [targets[router.id] for router in choice.order(message.call_id, now)]
+        replaced = self._replaced(message)
+        if replaced is not None:
+            found.sort(key=lambda target: (target.flow.host, target.flow.port) != replaced)
+        return found
 
     def record_route(self, message: Message, target: Target, source: Flow) -> None:
         """Stay in the dialog: our public address with the token of the user's flow, which is the target's or the source.
 
         Towards users over a connection there are two, one for each side's transport (RFC 5658): the one that the
         receiver meets first on top. A sips request keeps its scheme (RFC 3261 section 16.6 step 4). What is outside is
-        reached by the dialog's own route: no token.
+        reached by the dialog's own route: no token. Between two routers there is no user: our own address alone.
         """
         to_user = target.router is None
         user = target.flow if to_user else source
+        if (user.host, user.port) in self._trusted:
+            message.prepend_line(f"Record-Route: <sip:{self.sent_by[0]};lr>")
+            return
         token = "" if target.outside else f"{self.tokens.make(user)}@"
         plain = f"Record-Route: <sip:{token}{self._public};lr>"
         if user.transport == "udp":
@@ -320,6 +333,11 @@ class Way:
             message.prepend("route", target.relay_route)
         message.prepend_line(line)
         return branch
+
+    def _replaced(self, message: Message) -> tuple[str, int] | None:
+        """The router that has the dialog which Replaces names (RFC 3891): its To tag bears that one's mark."""
+        value = message.get("replaces")
+        return None if value is None else self._marked.get((parameter(value, "to-tag") or "")[-MARK_DIGITS:])
 
     def _hop(self, message: Message, uri: Uri) -> Uri:
         if not message.has("route"):

@@ -249,6 +249,11 @@ class Endpoint:
         """Our Contact value towards a flow."""
         return f"<sip:{self._contact}>" if flow.transport == "udp" else f"<sip:{self._contact};transport={flow.transport}>"
 
+    def session(self, call_id: str, local_tag: str, remote_tag: str) -> Session | None:
+        """The session that has this dialog, early or not (RFC 3891 section 3); None: there is none."""
+        session = self._dialogs.get(f"{call_id} {local_tag}")
+        return session if session is not None and session.dialog.remote_tag and session.belongs(remote_tag) else None
+
     # From the transaction layer
 
     def request_received(self, transaction: ServerTransaction, message: Message, now: float) -> None:

@@ -1,7 +1,8 @@
 """The voice platform: calls.
 
 - `calls`: what a call router of this platform does with SIP and with what dependents tell it.
-- `call`: one call as a table of states and events; its steps in `conference`, `callee`, `waiting`, `talking`.
+- `call`: one call as a table of states and events; its steps in `conference`, `callee`, `waiting`, `talking`, `transfer`, `replacing`,
+  `moving`. `bodies`: which ones it takes.
 - `ringing`: the outbound legs of a call. `legs`: its legs on the media processor.
 - `marks`, `rooms`: what a router keeps renewed in the resource database.
 """

@@ -5,17 +5,19 @@
 | routing | the routing service's decision | here |
 | offering | the caller's leg on a media processor | here |
 | connecting | what the caller hears to be connected | here |
-| claiming, moving, freeing | the room's processor; the leg there; a dead one's claim given up | `conference` |
+| claiming, moving, freeing | the room's processor; the leg there; a dead one's claim given up | `conference`, `moving` |
 | ringing, bridging | a callee's answer; both legs to be joined | `callee` |
 | joining, queued | a place in the queue; an offer of it | `waiting` |
 | locating, offered | where the member is; the member's answer | `waiting` |
 | talking | the end | `talking` |
+| transferring, referring, completing | where a transfer leads; its answer; both legs to be joined | `transfer` |
 | over | reports of the legs, for the record | here |
 
 Rules:
 - An event means what `TABLE` says for the state, else what `ANYWHERE` says, else nothing: it came too late.
 - Caller and callee have dialogs of their own; SDP is the media processor's on both sides.
 - The caller is answered when media is connected. CANCEL and BYE end the call in any state.
+- A transfer or a replaced party changes who is caller and callee; the call and its record stay the same.
 - The record is written once, after all legs are released.
 """
 
@@ -35,12 +37,13 @@ from telephony.sip.message import Message
 from telephony.sip.session import Session
 from telephony.sip.timers import Timer
 from telephony.sip.uri import Uri
-from telephony.voice import bodies, callee, conference, rooms, talking, waiting
+from telephony.voice import bodies, callee, conference, moving, replacing, rooms, talking, transfer, waiting
 from telephony.voice.legs import KIND, Direction, Legs
 from telephony.voice.record import Record
 from telephony.voice.renegotiation import Renegotiation
 from telephony.voice.ringing import Fork, Ringing
 from telephony.voice.step import Step
+from telephony.voice.transfer import Transfer
 
 if TYPE_CHECKING:
     from telephony.voice.calls import Calls
@@ -86,6 +89,17 @@ class Call:
         """The callee that answered."""
         self.held: set[str] = set()
         """Legs whose peers have put the call on hold."""
+        self.transfer: Transfer | None = None
+        """A REFER of one side that is being carried out."""
+        self.leaving: list[Fork] = []
+        """Who has transferred the call or was replaced, until its BYE."""
+        self.arriving: list[Fork] = []
+        """Who is about to replace somebody."""
+        self.replacements = 0
+        self.attempts = 0
+        """Re-INVITEs of a move that met one of the caller's."""
+        self.elsewhere: Legs | None = None
+        """The caller's legs on another processor, while an established call moves there."""
         self.early_offered = False
         """The caller, who made no offer, got ours in a provisional response."""
         self._told: dict[str, Renegotiation] = {}
@@ -179,6 +193,36 @@ class Call:
         if (told := self._told.get(session.id)) is not None:
             told.answered(status, message, now)
 
+    def move(self, legs: Legs, leg: str, now: float) -> None:
+        """The caller's leg is on another processor now; all others of the call end here."""
+        self._told.pop(self.caller.id, None)
+        self.legs.release_all(self._report)
+        self.legs, self.leg = legs, leg
+
+    def release(self, leg: str) -> None:
+        """A leg has no part in the call any more."""
+        self.legs.release(leg, self._report)
+
+    def leave(self, fork: Fork, seconds: float, headers: tuple[tuple[str, str], ...], now: float) -> None:
+        """This party gets BYE in so many seconds, if it has not sent its own."""
+        self.leaving.append(fork)
+
+        def due(now: float) -> None:
+            if fork in self.leaving:
+                self.leaving.remove(fork)
+                self.release(fork.leg)
+                if fork.session is not None:
+                    fork.session.end(now=now, headers=headers)
+
+        if seconds:
+            self.desk.after(seconds, now, due)
+        else:
+            due(now)
+
+    def fail(self, cause: str, status: int, now: float) -> str:
+        """Where it should go is not there: the end, or the end of a transfer that was to lead there."""
+        return self.finish(cause, status, now) if self.transfer is None else transfer.failed(self, status, now)
+
     def mark(self, user: str, now: float) -> None:
         """The user is busy as long as the call lasts."""
         if user:
@@ -189,7 +233,8 @@ class Call:
         """The user has no part in the call (any more)."""
         if user in self._busy:
             self._busy.remove(user)
-            self.calls.marks.clear(user, self.id)
+            if user not in self._busy:
+                self.calls.marks.clear(user, self.id)
 
     def finish(self, cause: str, status: int, now: float, headers: tuple[tuple[str, str], ...] = ()) -> str:
         """End everything that is still there; then write the record."""
@@ -197,9 +242,18 @@ class Call:
         if self.ringing is not None:
             self.ringing.stop(now, headers)
         waiting.give_up(self)
+        if self.transfer is not None:
+            transfer.abandon(self, now, headers)
         if self.peer is not None and self.peer.session is not None:
             self.peer.session.end(status, now=now, headers=headers)
         self.caller.end(status, now=now, headers=headers)
+        for fork in self.leaving:
+            if fork.session is not None:
+                fork.session.end(now=now, headers=headers)
+        for fork in self.arriving:
+            if fork.session is not None:
+                fork.session.end(481, now=now)
+        self.leaving, self.arriving = [], []
         for told in self._told.values():
             told.stop()
         for user in self._busy:
@@ -221,9 +275,15 @@ class Call:
                 write()
 
         awaited = self.legs.release_all(report)
+        if self.elsewhere is not None:
+            awaited += self.elsewhere.release_all(report)
         if not awaited:
             write()
         return "over"
+
+    def _report(self, report: LegReport | None) -> None:
+        if report is not None:
+            self.record.report(report)
 
 
 _RUNG = ("user", "outside")
@@ -260,8 +320,11 @@ def _offered(call: Call, now: float, result: Result) -> str:
 
 def _connected(call: Call, now: float, result: Result) -> str:
     if not result.ok:
-        return call.finish(f"media-{result.status}", failure.of_job(KIND, result.status), now)
-    call.accept(call.decision.action, now)
+        return call.fail(f"media-{result.status}", failure.of_job(KIND, result.status), now)
+    if call.transfer is not None:
+        transfer.arrived(call, call.decision.action, now)
+    else:
+        call.accept(call.decision.action, now)
     return waiting.wait(call, now) if call.queued else "talking"
 
 
@@ -291,8 +354,11 @@ TABLE: dict[tuple[str, str], Step] = {
     ("offering", "offered"): _offered,
     ("connecting", "connected"): _connected,
     **conference.STEPS,
+    **moving.STEPS,
     **callee.STEPS,
     **waiting.STEPS,
+    **transfer.STEPS,
+    **replacing.STEPS,
 }
 """What an event does in a state."""
 
@@ -304,6 +370,8 @@ ANYWHERE: dict[str, Step] = {
     "silence": _silence,
     **callee.ANYWHERE,
     **talking.ANYWHERE,
+    **transfer.ANYWHERE,
+    **replacing.ANYWHERE,
 }
 """What an event does wherever the table says nothing."""
 

@@ -14,7 +14,7 @@ from telephony.call_router.desk import HOPS_HEADER, Result
 from telephony.sip.errors import StateError
 from telephony.sip.message import Message
 from telephony.sip.uri import Uri
-from telephony.voice import waiting
+from telephony.voice import leaving, waiting
 from telephony.voice.legs import KIND
 from telephony.voice.ringing import Fork, Invitation, Ringing, sdp_of
 from telephony.voice.step import Step
@@ -26,14 +26,18 @@ RING_SECONDS = 180.0
 """How long a user is rung (RFC 3261 section 16.6: timer C, three minutes)."""
 
 
-def ring(call: "Call", user: str, seconds: float, now: float) -> None:
-    """Ring a user, or a URI outside, at the targets of the last decision; ``callee-...`` events or ``failed`` follow."""
+def ring(call: "Call", user: str, seconds: float, now: float, more: tuple[tuple[str, str], ...] = ()) -> None:
+    """Ring a user, or a URI outside, at the targets of the last decision; ``callee-...`` events or ``failed`` follow.
+
+    ``more``: further headers of the INVITE.
+    """
     call.ringings += 1
     realm = call.desk.configuration.realm
     outside = call.decision.action == "outside"
     headers = [(HOPS_HEADER, str(call.hops + 1))]
     if call.user and not outside:  # an assertion is for those who trust us alone (RFC 3325 section 5)
         headers.append(("P-Asserted-Identity", f"<{Uri.of(call.user, realm)}>"))
+    headers += more
     invitation = Invitation(str(call.from_), f"<{user if outside else Uri.of(user, realm)}>", tuple(headers))
 
     def failed(status: int, now: float) -> None:
@@ -44,6 +48,13 @@ def ring(call: "Call", user: str, seconds: float, now: float) -> None:
     if not outside:
         call.mark(user, now)
     call.ringing.start(now)
+
+
+def rung(call: "Call") -> str:
+    """The user who is rung; empty: somebody outside."""
+    if call.offer is not None:
+        return call.offer.member
+    return call.decision.target if call.decision.action == "user" else ""
 
 
 def rang(call: "Call", now: float, fork: Fork, status: int, message: Message) -> str:
@@ -73,6 +84,13 @@ def answered(call: "Call", now: float, fork: Fork, message: Message) -> str:
         return too_late(call, now, fork)
     call.ringing.won(fork, now)
     call.peer = fork
+    fork.user = rung(call)
+    join_legs(call, fork, message)
+    return "bridging"
+
+
+def join_legs(call: "Call", fork: Fork, message: Message) -> None:
+    """Let the caller hear who has answered; ``bridged`` follows."""
     accepted: list[Result] = []
 
     def bridged(result: Result, now: float) -> None:
@@ -80,18 +98,18 @@ def answered(call: "Call", now: float, fork: Fork, message: Message) -> str:
 
     call.legs.accept(fork.leg, sdp_of(message) or fork.early.get(message.to_tag, b""), lambda result, now: accepted.append(result))
     call.legs.connect(call.leg, Bridge(leg=fork.leg), bridged)
-    return "bridging"
 
 
 def joined(call: "Call", now: float, result: Result) -> str:
     """Both legs hear each other, or cannot."""
+    assert call.peer is not None
     if not result.ok:
-        _drop(call, now, 488)
+        drop(call, call.peer, now, 488)
         if call.offer is not None:
             return waiting.back(call, "unreachable", now)
         return call.finish(f"media-{result.status}", failure.of_job(KIND, result.status), now)
     if call.offer is None:
-        call.accept(call.decision.target, now)
+        call.accept(call.peer.user or call.decision.target, now)
     else:
         call.record.joined(call.offer.member, now)
         waiting.say_outcome(call, "answered")
@@ -123,8 +141,8 @@ def too_late(call: "Call", now: float, fork: Fork, *details: object) -> str:
 def left_early(call: "Call", now: float, fork: Fork, *details: object) -> str:
     """The callee hung up while the legs were being joined."""
     if fork is not call.peer:
-        return call.state
-    _drop(call, now, 480)
+        return leaving.left(call, now, fork)
+    drop(call, fork, now, 480)
     if call.offer is not None:
         return waiting.back(call, "unreachable", now)
     return call.finish("callee-hung-up", 480, now)
@@ -133,17 +151,18 @@ def left_early(call: "Call", now: float, fork: Fork, *details: object) -> str:
 def ended(call: "Call", now: float, fork: Fork, reason: str, message: Message | None) -> str:
     """The callee hung up."""
     if fork is not call.peer:
-        return call.state
+        return leaving.left(call, now, fork)
     return call.finish("callee-hung-up" if reason == "bye" else f"callee-{reason}", 200, now, failure.reasons(message, reason))
 
 
-def _drop(call: "Call", now: float, status: int) -> None:
-    peer, call.peer = call.peer, None
-    if peer is not None:
-        peer.over = True
-        call.legs.release(peer.leg)
-        if peer.session is not None:
-            peer.session.end(status, now=now)
+def drop(call: "Call", fork: Fork, now: float, status: int) -> None:
+    """A callee has no part in the call."""
+    if fork is call.peer:
+        call.peer = None
+    fork.over = True
+    call.legs.release(fork.leg)
+    if fork.session is not None:
+        fork.session.end(status, now=now)
 
 
 STEPS: dict[tuple[str, str], Step] = {

@@ -30,15 +30,20 @@ from telephony.sip.events import (
     ReliablyAcknowledged,
     RequestReceived,
     SessionRequestReceived,
+    SubscribeReceived,
 )
 from telephony.sip.session import SDP
+from telephony.voice import replacing
 from telephony.voice.call import Call
 from telephony.voice.legs import KIND
 from telephony.voice.marks import Marks
 from telephony.voice.rooms import Rooms
 from telephony.voice.talking import INFO_TYPES
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, SUBSCRIBE, NOTIFY"
+PACKAGES = ("refer",)
+"""Event packages: what a phone may be told of."""
+_ALLOW_EVENTS = ("Allow-Events", ", ".join(PACKAGES))
 _decode_dtmf = msgspec.msgpack.Decoder(Dtmf).decode
 _decode_silence = msgspec.msgpack.Decoder(RtpTimeout).decode
 _decode_ending = msgspec.msgpack.Decoder(LegEnding).decode
@@ -52,6 +57,7 @@ class Calls:
     def __init__(self, desk: Desk) -> None:
         desk.endpoint.allow = ALLOW
         desk.endpoint.info_types = INFO_TYPES
+        desk.endpoint.subscriptions.packages = PACKAGES
         self.desk = desk
         self.marks = Marks(desk)
         self.rooms = Rooms(desk)
@@ -68,7 +74,8 @@ class Calls:
             ReinviteReceived: lambda event, now: self._happen(event, "reinvited", now, event.message),
             ReinviteAnswered: lambda event, now: self._happen(event, "reinvite-answered", now, event.status, event.message),
             InfoReceived: lambda event, now: self._happen(event, "info", now, event.message),
-            SessionRequestReceived: self._request,
+            SubscribeReceived: self._subscribe,
+            SessionRequestReceived: self._session_request,
             RequestReceived: self._request,
         }
 
@@ -109,6 +116,9 @@ class Calls:
         self._calls.pop(call.id, None)
 
     def _invite(self, event: InviteReceived, now: float) -> None:
+        if event.message.has("replaces"):
+            replacing.received(self, event.session, now)
+            return
         call = Call(self, event.session, now)
         self._calls[call.id] = call
         event.session.context = (call, None)
@@ -124,9 +134,26 @@ class Calls:
         else:
             call.happen(f"callee-{name}", now, fork, *details)
 
+    def _subscribe(self, event: SubscribeReceived, now: float) -> None:
+        event.notifier.reject(403, now=now)  # package refer: subscriptions come from REFER alone (RFC 3515 section 2.4.4)
+
+    def _session_request(self, event: SessionRequestReceived, now: float) -> None:
+        if event.message.method == "REFER" and event.session.context is not None:
+            self._happen(event, "referred", now, event.request, event.message)
+        elif event.message.method == "NOTIFY":
+            event.request.respond(481, now=now)  # we have subscribed to nothing
+        else:
+            self._request(event, now)
+
     def _request(self, event: SessionRequestReceived | RequestReceived, now: float) -> None:
         if event.message.method == "OPTIONS":
-            event.request.respond(200, now=now, headers=(("Allow", ALLOW), ("Accept", SDP), ("Supported", self.desk.endpoint.supported)))
+            event.request.respond(
+                200, now=now, headers=(("Allow", ALLOW), ("Accept", SDP), ("Supported", self.desk.endpoint.supported), _ALLOW_EVENTS)
+            )
+        elif event.message.method == "REFER":
+            event.request.respond(603, "Only within a call", now=now)
+        elif event.message.method == "NOTIFY":
+            event.request.respond(481, now=now)
         else:
             event.request.respond(405, now=now, headers=(("Allow", ALLOW),))
 

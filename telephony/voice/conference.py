@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from media.control import Room
 from telephony.call_router import failure
 from telephony.call_router.desk import Result
-from telephony.voice import rooms
+from telephony.voice import moving, rooms
 from telephony.voice.legs import KIND
 from telephony.voice.step import Step
 
@@ -30,13 +30,15 @@ def begin(call: "Call") -> str:
 def claimed(call: "Call", now: float, result: Result) -> str:
     """Who has the room?"""
     if not result.ok:
-        return call.finish(f"room-{result.status}", failure.of_job("resource_database", result.status), now)
+        return call.fail(f"room-{result.status}", failure.of_job("resource_database", result.status), now)
     holder = rooms.holder_of(result.body)
     if holder == call.legs.worker:
-        return _enter(call, now)
+        return enter(call, now)
     call.moves += 1
     if call.moves > MOVES_MAX:
-        return call.finish("room-moves", 503, now)
+        return call.fail("room-moves", 503, now)
+    if call.caller.state == "established":
+        return moving.begin(call, holder)
     call.legs.release(call.leg)
     call.make_leg(worker=holder, anew=True)
     return "moving"
@@ -46,20 +48,28 @@ def moved(call: "Call", now: float, result: Result) -> str:
     """The leg is where the room is, or the room's processor is gone."""
     if result.ok:
         call.keep_sdp(result)
-        return _enter(call, now)
+        return enter(call, now)
     if result.status not in ("unavailable", "timeout"):
-        return call.finish(f"media-{result.status}", failure.of_job(KIND, result.status), now)
-    call.calls.rooms.give_up(call.decision.target, call.legs.worker, call.on("freed"))
+        return call.fail(f"media-{result.status}", failure.of_job(KIND, result.status), now)
+    return give_up(call, call.legs.worker)
+
+
+def give_up(call: "Call", worker: str) -> str:
+    """The room's processor is gone."""
+    call.calls.rooms.give_up(call.decision.target, worker, call.on("freed"))
     return "freeing"
 
 
 def freed(call: "Call", now: float, result: Result) -> str:
     """Nobody has the room: from the beginning."""
+    if call.caller.state == "established":
+        return begin(call)
     call.make_leg(anew=True)
     return "offering"
 
 
-def _enter(call: "Call", now: float) -> str:
+def enter(call: "Call", now: float) -> str:
+    """The leg is where the room is."""
     call.room = call.decision.target
     call.calls.rooms.enter(call.room, call.legs.worker, now)
     return call.connect(Room(name=call.room))

@@ -39,6 +39,11 @@ class Record:
         self.answered_by = by
         self._desk.notify({"event": "call-joined", "call": self._call, "at": now, "by": by})
 
+    def transferred(self, by: str, to: str, now: float) -> None:
+        """One side was sent elsewhere by the other one."""
+        self.answered_by = to
+        self._desk.notify({"event": "call-transferred", "call": self._call, "at": now, "by": by, "to": to})
+
     def report(self, report: LegReport) -> None:
         """How one of its legs fared."""
         self._reports.append(msgspec.to_builtins(report))

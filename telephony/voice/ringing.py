@@ -26,7 +26,7 @@ TARGETS_MAX = 8
 EARLY_MAX = 8
 """Branches of one leg's fork whose early answers are kept."""
 STEP_SECONDS = 20.0
-_ELSEWHERE = (("Reason", 'SIP;cause=200;text="Call completed elsewhere"'),)
+ELSEWHERE = (("Reason", 'SIP;cause=200;text="Call completed elsewhere"'),)
 _decode_proposal = msgspec.msgpack.Decoder(Proposal).decode
 
 
@@ -42,7 +42,7 @@ class Invitation(NamedTuple):
 class Fork:
     """One outbound leg."""
 
-    __slots__ = ("early", "leg", "over", "session", "target")
+    __slots__ = ("early", "leg", "over", "session", "target", "user")
 
     def __init__(self, leg: str, target: Target) -> None:
         self.leg = leg
@@ -50,6 +50,8 @@ class Fork:
         self.target = target
         self.session: Session | None = None
         self.over = False
+        self.user = ""
+        """Who it is, once that is known; empty: a guest."""
         self.early: dict[str, bytes] = {}
         """Tag of a peer to its answer in a provisional response: a 2xx need not repeat it (RFC 6337 section 3.1.1)."""
 
@@ -130,7 +132,7 @@ class Ringing:
         cancel(self._timer)
         cancel(self._step)
         for other in self.forks:
-            self._give_up(other, now, _ELSEWHERE)
+            self._give_up(other, now, ELSEWHERE)
 
     def stop(self, now: float, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Nobody shall be rung any longer; `failed` is not called."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DIGITS = "0123456789*#ABCD"
 INFO_TYPES = ("application/dtmf-relay", "application/dtmf")
 """Bodies of INFO that mean a digit."""
-TALKING = ("talking",)
+TALKING = ("talking", "transferring", "referring")
 """States in which both sides may change their media."""
 _decode_answer = msgspec.msgpack.Decoder(Answer).decode
 _decode_proposal = msgspec.msgpack.Decoder(Proposal).decode

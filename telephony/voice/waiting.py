@@ -34,7 +34,7 @@ def begin(call: "Call") -> str:
 def joined(call: "Call", now: float, result: Result) -> str:
     """In the queue: music, then the answer."""
     if result.status in ("not-found", "full"):
-        return call.finish(f"queue-{result.status}", failure.of_job("call_queue", result.status), now)
+        return call.fail(f"queue-{result.status}", failure.of_job("call_queue", result.status), now)
     call.queued = True
     return call.connect(Play(source="music"))
 

@@ -34,7 +34,15 @@ from telephony.media_processor.core import Media
 from telephony.resource_database.core import ResourceDatabase
 from telephony.routing.core import Routing
 from telephony.sip.endpoint import Endpoint
-from telephony.sip.events import Answered, Event, InviteReceived, ReinviteAnswered, ReinviteReceived, RequestReceived
+from telephony.sip.events import (
+    Answered,
+    Event,
+    InviteReceived,
+    ReinviteAnswered,
+    ReinviteReceived,
+    RequestReceived,
+    SessionRequestReceived,
+)
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
 from telephony.sip.session import Session
@@ -82,6 +90,8 @@ class Phone:
         self.sdp = sdp(40000 + number * 2)
         self.messages: list[Message] = []
         self.message_status = 200
+        self.notified: list[Message] = []
+        """NOTIFY within its calls."""
 
     def call(self, user: str, body: bytes | None = None, **headers: str) -> Session:
         """Call somebody."""
@@ -138,6 +148,9 @@ class Phone:
             sent = event.session.sent
             if event.message.cseq_method == "INVITE" and sent is not None and not sent.message.body:
                 event.session.acknowledge(self.sdp, now=now)
+        elif isinstance(event, SessionRequestReceived):
+            self.notified.append(event.message)
+            event.request.respond(200, now=now)
         elif isinstance(event, RequestReceived):
             self.messages.append(event.message)
             event.request.respond(self.message_status, now=now)
@@ -358,5 +371,8 @@ class Simulation:
         if receiver is None:  # by the proxy: back in the dialog, or to the contact
             known = [phone for key, phone in self._dialogs.items() if key.startswith(f"{message.call_id} ")]
             receiver = known[0] if known else next((p for p in self.phones.values() if f"@{p.address[0]}:" in message.uri), None)
-        if receiver is not None:
+        ours = message.method is None and f" {ROUTER[0]}:" in message.via
+        if target == ROUTER or (receiver is None and (message.has("replaces") or ours)):
+            self.router.receive(send.data, Flow("udp", "sip-udp", *PROXY), self.now)  # from a router to a router, through a proxy
+        elif receiver is not None:
             receiver.endpoint.receive(send.data, Flow("udp", "sip-udp", *PROXY), self.now)
