@@ -50,6 +50,9 @@ from telephony.sip.via import Via
 
 REGISTRATIONS_MAX = 10_000
 """Registrations that wait for the resource database; more are answered 503."""
+STREAMLESS_SECONDS = 600.0
+STREAMLESS_MAX = 10_000
+"""Places without TCP that are remembered."""
 BROKEN_ANSWERS_PER_SECOND_MAX = 100
 """Broken requests that are answered; more are only counted."""
 RETRY_AFTER_SECONDS = 5
@@ -84,6 +87,8 @@ class Proxy:
         self._lookups: dict[int, Forwarding] = {}
         """Requests that wait for the bindings of their user."""
         self._asks = 0
+        self._streamless: dict[tuple[str, int], float] = {}
+        """Places that cannot be reached over TCP, and until when that is believed."""
         self._draining = False
         self._broken_second = 0
         self._broken_answers = 0
@@ -302,6 +307,19 @@ class Proxy:
         branch = way.put_via(message, target, self.tokens.take())
         self.counters.forwarded += 1
         return self.transactions.request(forwarding, message, target.flow, now, branch)
+
+    def stream(self, message: Message, target: Target, now: float) -> Target:
+        """Where a request goes that is too large for a datagram to this target: over TCP, or there all the same."""
+        until = self._streamless.get((target.flow.host, target.flow.port))
+        if until is not None and until > now:
+            return target
+        return self._way.stream(target, Uri.parse(target.uri) if target.uri else request_uri(message))
+
+    def streamless(self, target: Target, now: float) -> None:
+        """No connection could be made to this place: for a while it gets datagrams only."""
+        if len(self._streamless) >= STREAMLESS_MAX:
+            self._streamless.clear()
+        self._streamless[target.flow.host, target.flow.port] = now + STREAMLESS_SECONDS
 
     def forward(self, server: ServerTransaction, message: Message, targets: list[Target], records: bool, now: float) -> None:
         """Send a request on."""

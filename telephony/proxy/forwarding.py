@@ -9,6 +9,8 @@ Rules:
 - Provisional responses other than 100 and every 2xx to INVITE go back at once. The first 2xx ends the other branches, with its
   cause (RFC 3326); a 6xx too, but it goes back when they have ended. Else the best failure goes back when nobody is left
   (section 16.7 step 6), with the challenges of all; 503 of a user becomes 500.
+- A request that is too large for a datagram goes over TCP where the place can be reached so; over UDP when it can't
+  (`Target.datagram`).
 - A branch that fails after it rang is reported with 199 to who supports it (RFC 6228).
 - Timer C runs from the first provisional response and starts again with each one (section 16.8).
 - CANCEL is answered by us and passed on hop by hop, with its Reason; a branch that has not answered at all yet gets it with its
@@ -28,6 +30,7 @@ from telephony.sip.message import Message, make_response
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.status import better, reason_phrase
 from telephony.sip.timers import T2, T64, TIMER_C, Timer, cancel
+from telephony.sip.transaction import DATAGRAM_BYTES_MAX, VIA_BYTES
 
 if TYPE_CHECKING:
     from telephony.proxy.core import Proxy
@@ -91,8 +94,9 @@ class Forwarding:
         if target.q is not None and targets and targets[0].q == target.q:
             self._fork(target, message, now)
         else:
-            self._pending[self._proxy.send(self, message, target, now)] = target
-        patience = FAILOVER_SECONDS if targets and target.q is None else SILENCE_SECONDS if target.user or not self.invite else 0.0
+            target = self._send(target, message, now)
+        hurried = (targets and target.q is None) or target.datagram is not None
+        patience = FAILOVER_SECONDS if hurried else SILENCE_SECONDS if target.user or not self.invite else 0.0
         if patience:
             self._silence = self._proxy.timers.start(now, patience, self._silent)
 
@@ -179,7 +183,14 @@ class Forwarding:
         for number, target in enumerate(together):
             copy = message.copy()
             copy.set("max-breadth", str(share + (number < rest)))
-            self._pending[self._proxy.send(self, copy, target, now)] = target
+            self._send(target, copy, now)
+
+    def _send(self, target: Target, message: Message, now: float) -> Target:
+        """Send it, in a branch of its own; the target that it went to."""
+        if message.size() > DATAGRAM_BYTES_MAX - VIA_BYTES:
+            target = self._proxy.stream(message, target, now)
+        self._pending[self._proxy.send(self, message, target, now)] = target
+        return target
 
     def _alive(self, client: ClientTransaction, now: float) -> None:
         """A branch that has said something for the first time may be cancelled now; one that is waited for is not given up."""
@@ -193,7 +204,14 @@ class Forwarding:
         target = self._pending.pop(client)
         if target.choice is not None and target.router is not None and status in (408, 503) and not self._cancelled:
             target.choice.suspect(target.router, now)
-        if target.next_flow is not None and status in (408, 430, 503) and not self._cancelled:
+        if target.datagram is not None and message is None:
+            self._proxy.streamless(target, now)
+        if (
+            target.next_flow is not None
+            and status in (408, 430, 503)
+            and not self._cancelled
+            and (message is None or target.datagram is None)
+        ):
             self._send_again(target.next_flow, now)
             return
         if message is not None:
@@ -234,7 +252,7 @@ class Forwarding:
         """Try another flow to the same phone."""
         self._again()
         assert self.message is not None
-        self._pending[self._proxy.send(self, self.message, target, now)] = target
+        self._send(target, self.message, now)
         cancel(self._silence)
         self._silence = self._proxy.timers.start(now, SILENCE_SECONDS, self._silent)
 
@@ -267,6 +285,8 @@ class Forwarding:
             target = self._pending.pop(client)
             if target.choice is not None and target.router is not None:
                 target.choice.suspect(target.router, now)
+            if target.datagram is not None:
+                self._proxy.streamless(target, now)
             if self._silent_clients is None:
                 self._silent_clients = []
             self._silent_clients.append(client)

@@ -47,7 +47,7 @@ class RefusedError(Exception):
 class Target:
     """One place to send a request to."""
 
-    __slots__ = ("choice", "flow", "next_flow", "outside", "q", "relay_route", "router", "routes", "uri", "user")
+    __slots__ = ("choice", "datagram", "flow", "next_flow", "outside", "q", "relay_route", "router", "routes", "uri", "user")
 
     def __init__(
         self,
@@ -76,6 +76,8 @@ class Target:
         """Contact of a binding, the Request-URI there; empty: it stays as it is."""
         self.routes: list[str] = []
         """Routes of a binding beyond its flow (RFC 3327)."""
+        self.datagram: Target | None = None
+        """The same over UDP, where this is the stream for a request that is too large for a datagram."""
         self.next_flow: Target | None = None
         """Another flow of the same phone, tried where this one leads nowhere (RFC 5626 section 5.3)."""
 
@@ -285,6 +287,19 @@ class Way:
         side = "public" if self._serves_public else "sip"
         return Target(Flow(hop.transport, f"{side}-{hop.transport}", hop.host, hop.port), outside=True, user=True)
 
+    def stream(self, target: Target, uri: Uri) -> Target:
+        """The same place over TCP (RFC 3261 section 18.1.1); itself where only UDP leads there, as to who is behind a NAT."""
+        flow = target.flow
+        here = target.outside or (uri.host, uri.port or 5060) == (flow.host, flow.port)
+        if flow.transport != "udp" or target.router is not None or target.relay_route or not here:
+            return target
+        if (flow.host, flow.port) in self.cluster:
+            return target
+        stream = Target(flow._replace(transport="tcp", socket=flow.socket.replace("udp", "tcp")), outside=target.outside, user=target.user)
+        stream.q, stream.uri, stream.routes = target.q, target.uri, target.routes
+        stream.datagram = stream.next_flow = target
+        return stream
+
     def routers(self, message: Message, now: float) -> list[Target]:
         """Routers for a new request, in the order in which to try them; empty: there is none for its platform."""
         choice = self._choices.get(self._platforms.get(message.method or "", self._default_platform))
@@ -305,7 +320,7 @@ class Way:
         reached by the dialog's own route: no token. Between two routers there is no user: our own address alone.
         """
         to_user = target.router is None
-        user = target.flow if to_user else source
+        user = (target.datagram or target).flow if to_user else source
         if (user.host, user.port) in self._trusted:
             message.prepend_line(f"Record-Route: <sip:{self.sent_by[0]};lr>")
             return

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from telephony.sip import within
 from telephony.sip.address import Address, tag_of
 from telephony.sip.build import answer_broken
-from telephony.sip.client_transaction import NOBODY
+from telephony.sip.client_transaction import NOBODY, ClientTransaction, ClientUser
 from telephony.sip.dialog import Dialog
 from telephony.sip.digest import Credentials, answer, answer_again, realm_of
 from telephony.sip.errors import MessageError
@@ -34,10 +34,12 @@ from telephony.sip.subscriptions import Subscriptions
 from telephony.sip.text import safe
 from telephony.sip.timers import Timers
 from telephony.sip.tokens import Tokens, mark
-from telephony.sip.transaction import Transactions
+from telephony.sip.transaction import DATAGRAM_BYTES_MAX, Transactions
 from telephony.sip.uri import Uri
 from telephony.sip.via import COOKIE
 
+STREAMLESS_MAX = 10_000
+"""Places without TCP that are remembered."""
 SESSIONS_MAX = 50_000
 """Sessions at once; an INVITE above it is answered 503."""
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, MESSAGE"
@@ -66,6 +68,7 @@ class Endpoint:
         extensions: Sequence[str] = (),
         sessions_max: int = SESSIONS_MAX,
         session_seconds: int = 0,
+        stream: str = "",
     ) -> None:
         """
         Args:
@@ -78,10 +81,15 @@ class Endpoint:
             extensions: option tags that the owner takes care of; a request that requires another one is answered 420.
             sessions_max: sessions at once.
             session_seconds: interval of the session timer that we ask for (RFC 4028), 90 at least; 0: only what peers ask for.
+            stream: name of a TCP socket: requests that are too large for a datagram leave through it (RFC 3261 section 18.1.1);
+                empty: they are sent in datagrams all the same.
 
         Raises:
             ValueError: ``contact`` or ``user`` would break a message.
         """
+        self._stream = stream
+        self._streamless: set[tuple[str, int]] = set()
+        """Places that could not be reached over TCP."""
         self.sent_by = safe(contact)
         self.user_agent = safe(user_agent)
         self.allow = ALLOW
@@ -348,6 +356,29 @@ class Endpoint:
         if body and content_type:
             lines.append(("Content-Type", content_type))
         return make_request(method, target, lines, body)
+
+    def begin(self, user: ClientUser, message: Message, flow: Flow, now: float) -> ClientTransaction:
+        """Send a request in a transaction of its own; over TCP where it is too large for a datagram."""
+        if (
+            self._stream
+            and flow.transport == "udp"
+            and message.size() > DATAGRAM_BYTES_MAX
+            and (flow.host, flow.port) not in self._streamless
+        ):
+            message.set("via", message.via.replace("/UDP ", "/TCP ", 1))
+            flow = flow._replace(transport="tcp", socket=self._stream)
+        return self.transactions.request(user, message, flow, now, message.branch)
+
+    def over_datagrams(self, transaction: ClientTransaction, message: Message, flow: Flow) -> Message | None:
+        """The request once more, after it could not be sent over TCP only because of its size; None: that was not the cause."""
+        if flow.transport != "udp" or transaction.flow.transport == "udp":
+            return None
+        if len(self._streamless) >= STREAMLESS_MAX:
+            self._streamless.clear()
+        self._streamless.add((flow.host, flow.port))
+        again = message.copy()
+        again.set("via", self._via(flow))
+        return Message.parse(again.serialize())
 
     def with_credentials(self, message: Message, response: Message, credentials: Credentials, attempts: int) -> Message | None:
         """The request once more, with an answer to the challenge of ``response``; None: there is no use in trying.

@@ -76,7 +76,7 @@ class OutgoingInvite:
     def send(self, now: float) -> None:
         """Send it, in a transaction of its own."""
         endpoint = self._session.endpoint
-        self._transaction = endpoint.transactions.request(self, self.message, self.flow, now, self.message.branch)
+        self._transaction = endpoint.begin(self, self.message, self.flow, now)
 
     def cancel(self, now: float, headers: Headers) -> None:
         """Give it up."""
@@ -129,7 +129,11 @@ class OutgoingInvite:
 
     def failed(self, transaction: ClientTransaction, status: int, now: float) -> None:
         """From the transaction layer."""
-        if not self.done:
+        again = None if self.done or status != 503 else self._session.endpoint.over_datagrams(transaction, self.message, self.flow)
+        if again is not None and not self._cancelling:
+            self.message = again
+            self.send(now)
+        elif not self.done:
             self._finish(status, None, now)
 
     def _success(self, message: Message, now: float) -> None:
@@ -163,7 +167,8 @@ class OutgoingInvite:
         if invite is None or self._cancel_sent or self.done:
             return
         self._cancel_sent = True
-        ClientRequest(self._session.endpoint, make_cancel(invite, self._cancel_headers), self.flow, None, self._session).send(now)
+        flow = self._transaction.flow if self._transaction is not None else self.flow
+        ClientRequest(self._session.endpoint, make_cancel(invite, self._cancel_headers), flow, None, self._session).send(now)
 
     def _give_up(self, now: float) -> None:
         if not self.done:

@@ -347,6 +347,11 @@ class Message:
             lines = [lines[0], *reversed(self._top), *lines[1:]]
         return "\r\n".join(filter(None, lines)).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
 
+    def size(self) -> int:
+        """Bytes on the wire, nearly: characters outside of ASCII count as one, an empty line left by an edit as two."""
+        lines, top = self._lines, self._top
+        return sum(map(len, lines)) + sum(map(len, top)) + 2 * (len(lines) + len(top)) + 2 + len(self.body)
+
     def copy(self) -> "Message":
         """An independent copy, for a request that goes to several targets."""
         other = Message.__new__(Message)

@@ -40,7 +40,7 @@ class ClientRequest:
 
     def send(self, now: float) -> None:
         """Send it, in a transaction of its own."""
-        self._endpoint.transactions.request(self, self.message, self.flow, now, self.message.branch)
+        self._endpoint.begin(self, self.message, self.flow, now)
 
     def response(self, transaction: ClientTransaction, message: Message, now: float) -> None:
         """From the transaction layer."""
@@ -62,7 +62,12 @@ class ClientRequest:
 
     def failed(self, transaction: ClientTransaction, status: int, now: float) -> None:
         """From the transaction layer."""
-        self._done(status, None, now)
+        again = self._endpoint.over_datagrams(transaction, self.message, self.flow) if status == 503 else None
+        if again is not None:
+            self.message = again
+            self.send(now)
+        else:
+            self._done(status, None, now)
 
     def _done(self, status: int, message: Message | None, now: float) -> None:
         session = self.session

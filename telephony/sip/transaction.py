@@ -23,6 +23,10 @@ from telephony.sip.states import ACK, BROKEN, FAILURE, PROVISIONAL, REQUEST, SUC
 from telephony.sip.timers import Timers
 from telephony.sip.via import COOKIE
 
+DATAGRAM_BYTES_MAX = 1300
+"""Requests above it go over a stream where there is one (RFC 3261 section 18.1.1)."""
+VIA_BYTES = 90
+"""What a Via of ours takes."""
 TRANSACTIONS_MAX = 400_000
 """Server transactions held at once; a request above it is dropped, its sender repeats it."""
 

@@ -1,24 +1,20 @@
 """Names, with real sockets: a resolver against a name server on loopback, and a proxy process that calls another domain."""
 
-import select
-import socket
 import time
 from collections.abc import Iterator
 
 import pytest
-import zmq
 
-from telephony.config import Jobs, Peer, ProxyConfiguration
 from telephony.dns.system import System
-from telephony.effects import Locate, Send
+from telephony.effects import Locate
 from telephony.service.loop import Loop
 from telephony.service.names import Names
-from telephony.sip.endpoint import Endpoint
-from telephony.sip.events import Answered, Event, Rejected
+from telephony.sip.events import Answered, Rejected
 from telephony.sip.flow import Flow
 from telephony.sip.resolution import Hop, Located, Sought
 from tests.telephony.dns.name_server import NameServer, Zone
-from tests.telephony.service.unit import Unit, tcp, udp
+from tests.telephony.service.party import Party, proxy_unit, until
+from tests.telephony.service.unit import udp
 
 WAIT_SECONDS = 10.0
 ZONE = {
@@ -80,40 +76,6 @@ def test_a_silent_name_server(server: NameServer, zone: Zone) -> None:
     assert zone.asked == ["udp server.example.org A"] * 2
 
 
-class Party:
-    """A SIP endpoint on a real UDP socket."""
-
-    def __init__(self) -> None:
-        self.socket = udp()
-        self.port = self.socket.getsockname()[1]
-        self.endpoint = Endpoint(f"127.0.0.1:{self.port}")
-        self.events: list[Event] = []
-
-    def work(self) -> None:
-        while select.select([self.socket], [], [], 0)[0]:
-            data, (host, port) = self.socket.recvfrom(65535)
-            self.endpoint.receive(data, Flow("udp", "sip", host, port), time.time())
-        self.endpoint.timeout(time.time())
-        for one in self.endpoint.take():
-            if isinstance(one, Send):
-                self.socket.sendto(one.data, (one.flow.host, one.flow.port))
-            else:
-                self.events.append(one)
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def until(parties: list[Party], condition: object) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    assert callable(condition)
-    while not condition():
-        assert time.monotonic() < end, [party.events for party in parties]
-        for party in parties:
-            party.work()
-        select.select([party.socket for party in parties], [], [], 0.02)
-
-
 @pytest.mark.process
 def test_a_proxy_process_calls_another_domain(server: NameServer, zone: Zone) -> None:
     """The first place does not listen on TCP, the second not on UDP, the third answers; then the domain is gone."""
@@ -126,19 +88,9 @@ def test_a_proxy_process_calls_another_domain(server: NameServer, zone: Zone) ->
         "_sip._udp.example.org SRV": [f"10 60 {dead_port} server.example.org.", f"20 60 {bob.port} bob.example.org."],
         "bob.example.org CNAME": ["server.example.org."],
     }
-    sockets: dict[str, socket.socket] = {"sip-udp": udp(), "sip-tcp": tcp(), "public-udp": udp(), "public-tcp": tcp()}
-    ports = {name: one.getsockname()[1] for name, one in sockets.items()}
-    public, secret = zmq.curve_keypair()
-    unit = Unit("proxy", "proxy-1", sockets)
+    unit, sockets = proxy_unit(router, f"127.0.0.1:{server.port}")
     try:
-        unit.configure(
-            ProxyConfiguration(
-                id="proxy-1", platform="voice", jobs=Jobs(curve_public=public.decode(), curve_secret=secret.decode()), realm="hotswitch",
-                host="127.0.0.1", port=ports["sip-udp"], public_host="127.0.0.1", public_port=ports["public-udp"], public=True,
-                routers={"voice": [Peer(id="router-1", host="127.0.0.1", port=router.port)]}, name_servers=[f"127.0.0.1:{server.port}"],
-            )
-        )  # fmt: skip
-        to_proxy = Flow("udp", "sip", "127.0.0.1", ports["sip-udp"])
+        to_proxy = Flow("udp", "sip", "127.0.0.1", sockets["sip-udp"].getsockname()[1])
 
         def call(target: str) -> None:
             router.endpoint.invite(target, "<sip:1001@hotswitch>", f"<{target}>", to_proxy, now=time.time(), body=b"offer")
