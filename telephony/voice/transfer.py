@@ -235,8 +235,9 @@ def failed(call: "Call", status: int, now: float) -> str:
     if call.ringing is not None:
         call.ringing.stop(now)
         call.ringing = None
-    call.unmark(callee.rung(call))
-    call.decision = transfer.before
+    if call.decision is not transfer.before:
+        call.unmark(callee.rung(call))
+        call.decision = transfer.before
     fork = transfer.transferor
     if fork is None or not call.legs.has(fork.leg):
         return call.finish("transfer-failed", status, now, (("Reason", f"SIP;cause={status}"),))

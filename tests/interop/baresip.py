@@ -139,6 +139,10 @@ class Baresip:
     def hang_up(self) -> None:
         self._command("hangup")
 
+    def transfer(self, target: str) -> None:
+        """Send the other side of its newest call elsewhere, by REFER."""
+        self._command("transfer", target)
+
     def message(self, text: str) -> None:
         """Send a SIP MESSAGE to its friend; what comes of it stands in its log."""
         self._command("message", text)
