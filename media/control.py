@@ -67,8 +67,9 @@ class Propose(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     direction: Literal["sendrecv", "sendonly", "recvonly", "inactive"] = "sendrecv"
     """As we say it: ``sendonly`` tells the peer that it is on hold (RFC 3264 section 8.4)."""
-    protocol: Literal["RTP/AVP", "RTP/SAVP"] = "RTP/AVP"
-    """Of a new leg: in the clear, or SRTP with keys in the description (RFC 4568). One that exists keeps what was agreed on."""
+    protocol: Literal["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"] = "RTP/AVP"
+    """Of a new leg: in the clear, SRTP with keys in the description (RFC 4568), or what browsers want: ICE and DTLS-SRTP (RFC 5763).
+    One that exists keeps what was agreed on."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ Rules:
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -48,7 +48,7 @@ from media.record import LegRecord
 from media.report import report
 from media.sockets import PortsExhaustedError, Sockets
 from media.switchboard import Switchboard
-from media.transports import Transports
+from media.transports import Attributes, Transports
 
 EVENTS_MAX = 10_000
 TIMEOUT_CHECK_SECONDS = 0.5
@@ -73,7 +73,7 @@ class Desk:
         self._records: dict[str, LegRecord] = {}
         self._by_leg: dict[int, LegRecord] = {}
         self._board = Switchboard(self.engine, self._records)
-        self._transports = Transports(self.engine)
+        self._transports = Transports(self.engine, configuration.host)
         self._events: list[tuple[str, str, Event]] = []
         self._program = Program(self.engine, self._board, self._records, self._say)
         self._timeouts_due = now
@@ -103,6 +103,7 @@ class Desk:
                 legs.free(leg)
                 continue
             self._keep(record)
+            self._transports.take_over(record, now)
         self.engine.transcoder.take_over()
         self.engine.guard.take_over()
         self._board.take_over()
@@ -171,7 +172,7 @@ class Desk:
             record = self._make(job.leg, job.call, client, now)
         record.keys = []
         try:
-            attributes = self._apply(record, agreement)
+            said = self._apply(record, agreement, True, now)
         except MediaError:
             if new:
                 self.engine.legs.free(record.leg)
@@ -186,25 +187,25 @@ class Desk:
             agreement.answer_direction(),
             agreement.mux,
             self._rtcp_port(record.leg),
-            attributes,
+            said.media,
         )
-        self._describe(record, media, description.time)
+        self._describe(record, media, description.time, said.session)
         self._board.route(record)
         return Answer(sdp=record.sdp, codec=agreement.codec.label, held=not agreement.sends)
 
     def _rtcp_port(self, leg: int) -> int:
         return int(self.engine.legs.port[leg]) + 1 if self.engine.legs.own[leg] else self.engine.sockets.port_rtcp
 
-    def _describe(self, record: LegRecord, media: list[str], time: str) -> None:
+    def _describe(self, record: LegRecord, media: list[str], time: str, session: Sequence[str]) -> None:
         """Write our description; its version goes up where it changed."""
         host = self._configuration.host
-        text = sdp.write(sdp.Local(host, record.session, record.version, time), media)
+        text = sdp.write(sdp.Local(host, record.session, record.version, time, session), media)
         if record.sdp and text != record.sdp:
             record.version += 1
-            text = sdp.write(sdp.Local(host, record.session, record.version, time), media)
+            text = sdp.write(sdp.Local(host, record.session, record.version, time, session), media)
         record.sdp = text
 
-    def _apply(self, record: LegRecord, agreement: Agreement) -> list[str]:
+    def _apply(self, record: LegRecord, agreement: Agreement, answers: bool, now: float) -> Attributes:
         """Set a leg's arrays to what was agreed on; attributes of our answer."""
         self._transports.check(agreement)
         try:
@@ -226,7 +227,7 @@ class Desk:
         legs.clock[leg] = legs.rate[leg] = agreement.codec.clock
         legs.sends[leg], legs.receives[leg] = agreement.sends, agreement.receives
         record.agreement = agreement
-        return self._transports.apply(record, agreement)
+        return self._transports.apply(record, agreement, answers, now)
 
     def _propose(self, job: Propose, client: str, now: float) -> Proposal:
         record = self._records.get(job.leg)
@@ -238,7 +239,7 @@ class Desk:
                 self.engine.legs.free(record.leg)
                 raise MediaError("full", str(error)) from None
             self._keep(record)
-        protocol, attributes = self._transports.propose(record, job.protocol)
+        protocol, said = self._transports.propose(record, job.protocol)
         formats, kinds = negotiation.offer()
         record.offered = kinds
         leg = record.leg
@@ -248,8 +249,8 @@ class Desk:
             legs.receives[leg] = True
             for kind, number in kinds.items():
                 legs.kinds[leg, kind] = number
-        section = sdp.audio(int(legs.port[leg]), protocol, formats, job.direction, True, self._rtcp_port(leg), attributes)
-        self._describe(record, [section], "0 0")
+        section = sdp.audio(int(legs.port[leg]), protocol, formats, job.direction, True, self._rtcp_port(leg), said.media)
+        self._describe(record, [section], "0 0", said.session)
         self._board.notes.write(record)
         return Proposal(sdp=record.sdp)
 
@@ -258,10 +259,12 @@ class Desk:
         if not record.offered:
             raise MediaError("bad-request", f"nothing was proposed for leg {job.leg!r}")
         try:
-            agreement = negotiation.accept(self._parse(job.sdp), record.offered, record.keys)
+            reply, link = self._parse(job.sdp), record.link
+            ice = link is not None and bool(link.local.ufrag)
+            agreement = negotiation.accept(reply, record.offered, record.keys, dtls=self._transports.by_dtls(record), ice=ice)
         except negotiation.NotAcceptableError as error:
             raise MediaError("not-acceptable", str(error)) from None
-        self._apply(record, agreement)
+        self._apply(record, agreement, False, now)
         self._board.route(record)
         return Done()
 
@@ -327,7 +330,7 @@ class Desk:
         self._board.leave(record)
         self.engine.reports.send(np.array([record.leg]), now, leaving=True)
         place.vacate(self.engine, record.leg)
-        self.engine.guard.forget(record.leg)
+        self._transports.vacate(record)
         self.engine.legs.free(record.leg)
         del self._records[record.name], self._by_leg[record.leg]
         return final

@@ -34,6 +34,7 @@ from media.send import Sender
 from media.sockets import Sockets
 from media.srtp.guard import Guard
 from media.transcode import Transcoder
+from media.webrtc.link import Links
 
 TICK_SECONDS = 0.005
 CATCH_UP_TICKS = 8
@@ -66,6 +67,7 @@ class Engine:
         self.recorder = Recorder()
         self.inbox = Inbox()
         self.guard = Guard(legs, self.inbox)
+        self.links = Links(legs, sockets, self.guard)
         self.rtp = Addresses(2 * legs.capacity)
         self.rtcp = Addresses(2 * legs.capacity)
         self.playout = Playout(legs)
@@ -79,7 +81,7 @@ class Engine:
         reports_in = ReportsIn(legs, self.inbox)
         self._mixer = Mixer(max(legs.capacity, 1))
         self.transcoder = Transcoder(legs, self.playout, self.ring, self.packets, self._mixer, self.sender)
-        ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in, self.guard)
+        ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in, self.guard, self.links)
         self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, ways)
         self._phases: list[Phase] = plan(legs)
         self._stale = True
@@ -115,6 +117,8 @@ class Engine:
             self._received = due
             self.receiver.tick = self._ticks
             self.receiver.drain(now)
+            if self.links:
+                self.links.tick(now)
         if due - self._ticks > CATCH_UP_TICKS:
             self.skipped += due - self._ticks - CATCH_UP_TICKS
             # Keep the turn of the phases.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media import coders
-from media.arrays import F64, I16, I32, I64, U8, U16, U32, Arena, Bool, LayoutError
+from media.arrays import F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.srtp.suites import KEY_BYTES_MAX
 
 LAYOUT_VERSION = 1
@@ -81,6 +81,9 @@ class Legs:
     """The peer wants to hear us and its address is known."""
     receives: Bool
     """We take what the peer sends."""
+
+    ice: Bool
+    """Its address is what ICE says (`media.webrtc`); no packet changes it."""
 
     # SRTP (`media.srtp`)
     secured: Bool
@@ -274,7 +277,10 @@ class Legs:
             raise LayoutError(f"expected {measure.size} bytes for {capacity} legs, the memory has {size}")
         self.memory = memory
         """Descriptor of the memory file."""
-        arena = Arena(mmap.mmap(memory, measure.size))
+        whole = mmap.mmap(memory, measure.size)
+        arena = Arena(whole)
+        self.identity: U8 = np.frombuffer(whole, np.uint8, IDENTITY_BYTES, HEADER_BYTES - IDENTITY_BYTES)
+        """Where the certificate lies that processes of this memory show."""
         self._lay(arena)
         arena.seal()
         self._fields = [getattr(self, name) for name in FIELDS if name not in _LARGE]

@@ -4,6 +4,8 @@ Rules:
 - The first audio section over RTP/AVP(F), or RTP/SAVP(F) with a key of a suite of ours (RFC 4568), with an IPv4 address and a codec of
   ours is taken; every other section is refused.
 - The offerer's order of codecs decides. One codec is answered, with telephone-event and comfort noise where they were offered at its clock.
+- A section with a fingerprint is DTLS-SRTP (RFC 5763); one with ICE credentials and rtcp-mux is ICE (RFC 8839), and its addresses are not
+  believed but tried.
 - A section over RTP/AVP with keys is an offer of SRTP to who can, as many phones make it: it is answered with a key.
 - Hold is a direction; the address 0.0.0.0 means the same (RFC 3264 section 8.4).
 """
@@ -16,9 +18,12 @@ from media.codecs import CODECS, COMFORT, EVENT, OPUS, Codec, find
 from media.sdp import REVERSE, Description, Direction, Media
 from media.srtp import sdes
 from media.srtp.sdes import Crypto
+from media.webrtc import candidates
+from media.webrtc.candidates import FUNCTIONS, Candidate, Credentials
 
 PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
 SECURE_PROTOCOLS = ("RTP/SAVP", "RTP/SAVPF")
+DTLS_PROTOCOLS = ("UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
 EVENT_TYPE = 101
 """Payload type of telephone-event in our offers."""
 COMFORT_TYPE = 13
@@ -57,6 +62,18 @@ class Agreement:
     """Which media section it is."""
     crypto: Crypto | None = None
     """The peer's key and its suite; None: none."""
+    fingerprints: list[tuple[str, str]] = field(default_factory=list)
+    """Of the peer's certificate; empty: no DTLS."""
+    client: bool = False
+    """We begin the handshake of DTLS."""
+    remote: Credentials = field(default_factory=Credentials)
+    """The peer's, of ICE; empty: no ICE."""
+    candidates: list[Candidate] = field(default_factory=list)
+    lite: bool = False
+    """The peer's ICE is."""
+    mid: str = ""
+    bundle: bool = False
+    """The section is of a bundle."""
 
     @property
     def receives(self) -> bool:
@@ -66,7 +83,12 @@ class Agreement:
     @property
     def sends(self) -> bool:
         """The peer receives, and we know where."""
-        return self.direction in ("sendrecv", "recvonly") and bool(self.host)
+        return self.direction in ("sendrecv", "recvonly") and bool(self.host or self.remote.ufrag)
+
+    @property
+    def linked(self) -> bool:
+        """The peer has to be reached first, by ICE or DTLS or both."""
+        return bool(self.fingerprints or self.remote.ufrag)
 
     def formats(self) -> list[tuple[int, str, str]]:
         """For our answer: payload type, coding, parameters."""
@@ -98,22 +120,31 @@ def _types(media: Media) -> list[int]:
     return [int(text) for text in media.formats if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128]
 
 
-def _agree(media: Media, section: int, offered: dict[int, int] | None, keys: Sequence[Crypto] | None = None) -> Agreement | None:
-    """Agree on a section; ``offered``: payload types of our own offer and their kinds, or None if the peer offers; ``keys``: ours."""
-    if media.kind != "audio" or media.port == 0 or media.family != "IP4":
+def _agree(
+    media: Media, section: int, offered: dict[int, int] | None, keys: Sequence[Crypto] | None = None, ice: bool = True
+) -> Agreement | None:
+    """Agree on a section; ``offered``: payload types of our own offer and their kinds, or None if the peer offers; ``keys``: ours;
+    ``ice``: there may be ICE."""
+    remote = Credentials(media.ufrag, media.password)
+    # Of ICE there is component 1 alone, and then it says where the peer is.
+    ice = ice and remote.valid() and media.mux
+    if media.kind != "audio" or media.port == 0 or (media.family != "IP4" and not ice):
         return None
     crypto = sdes.choose(media.crypto, None if keys is None else frozenset((key.tag, key.suite) for key in keys))
-    if media.protocol not in PROTOCOLS + (SECURE_PROTOCOLS if crypto else ()) or (keys and crypto is None):
+    fingerprints = [] if crypto else [each for each in media.fingerprints if each[0] in FUNCTIONS]
+    secure = SECURE_PROTOCOLS + (DTLS_PROTOCOLS if fingerprints else ()) if crypto or fingerprints else ()
+    if media.protocol not in PROTOCOLS + secure or (keys and crypto is None) or (fingerprints and media.setup == "holdconn"):
         return None
     octets = media.host.split(".")
-    if len(octets) != 4 or not all(octet.isascii() and octet.isdigit() and len(octet) <= 3 and int(octet) < 256 for octet in octets):
+    named = len(octets) == 4 and all(octet.isascii() and octet.isdigit() and len(octet) <= 3 and int(octet) < 256 for octet in octets)
+    if not (ice or named):
         return None
     types = _types(media)
     known = [(kind, codec) for kind in types if (codec := _codec(media, kind)) and (offered is None or codec.number in offered.values())]
     if not known:
         return None
     kind, codec = known[0]
-    host = "" if media.host == "0.0.0.0" else media.host
+    host = "" if ice or media.host == "0.0.0.0" else media.host
     agreement = Agreement(host, media.port, media.rtcp_host or media.host, media.rtcp_port or media.port + 1, media.mux, codec, kind)
     agreement.kinds = {kind: codec.number} if offered is None else dict(offered)
     agreement.parameters = media.parameters.get(kind, "")
@@ -131,7 +162,14 @@ def _agree(media: Media, section: int, offered: dict[int, int] | None, keys: Seq
     if agreement.mux:
         agreement.rtcp_host, agreement.rtcp_port = media.host, media.port
     agreement.direction, agreement.protocol, agreement.section = media.direction, media.protocol, section
-    agreement.crypto = crypto
+    agreement.crypto, agreement.mid = crypto, media.mid
+    if media.protocol not in PROTOCOLS:
+        agreement.fingerprints = fingerprints
+        # Who may choose begins (RFC 5763 section 5), unless only the peer can reach the other: it may be behind a NAT.
+        agreement.client = media.setup == "passive" or (media.setup != "active" and ice and offered is None)
+    if ice:
+        agreement.remote, agreement.lite = remote, media.lite
+        agreement.candidates = [each for line in media.candidates if (each := candidates.read(line)) is not None]
     return agreement
 
 
@@ -144,9 +182,10 @@ def answer(offer: Description) -> Agreement:
     for section, media in enumerate(offer.media):
         agreement = _agree(media, section, None)
         if agreement is not None:
+            agreement.bundle = bool(media.mid) and media.mid in offer.bundle
             return agreement
     codecs = ", ".join(codec.label for codec in CODECS.values())
-    raise NotAcceptableError(f"no audio over RTP/AVP, or RTP/SAVP with a key, with one of {codecs}")
+    raise NotAcceptableError(f"no audio over RTP/AVP, or SRTP with a key or fingerprint, with one of {codecs}")
 
 
 def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
@@ -166,13 +205,14 @@ def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
     return formats, kinds
 
 
-def accept(reply: Description, offered: dict[int, int], keys: Sequence[Crypto] = ()) -> Agreement:
-    """Agree on the remote answer to `offer`, made with these keys.
+def accept(reply: Description, offered: dict[int, int], keys: Sequence[Crypto] = (), *, dtls: bool = False, ice: bool = False) -> Agreement:
+    """Agree on the remote answer to `offer`, made with these keys, with DTLS, with ICE.
 
     Raises:
         NotAcceptableError: our stream was refused, or it is answered with what was not offered.
     """
-    agreement = _agree(reply.media[0], 0, offered, keys) if reply.media else None
-    if agreement is None:
-        raise NotAcceptableError("the answer takes none of the codecs" + (" and keys" if keys else "") + " that were offered")
+    agreement = _agree(reply.media[0], 0, offered, keys, ice) if reply.media else None
+    if agreement is None or bool(agreement.fingerprints) != dtls:
+        secured = " and keys" if keys or dtls else ""
+        raise NotAcceptableError(f"the answer takes none of the codecs{secured} that were offered")
     return agreement

@@ -4,6 +4,7 @@ Rules:
 - A leg shares the pair if its peer's address tells it apart: nobody else has it, and it is of the same scope as ours (a private address
   seen from a public one is behind a NAT, and so is whatever the SDP says about a loopback host).
 - Otherwise, and where the address is not known yet because we offer first, it has a pair of its own.
+- A leg that ICE or DTLS has to reach first has a pair of its own.
 - A leg whose source was learned keeps it as long as the peer names the same address.
 """
 
@@ -35,7 +36,7 @@ def place(engine: Engine, leg: int, host: str, agreement: Agreement | None) -> N
         owner = engine.rtp.get(source)
         # On hold without an address a leg stays where it was.
         held = not new and not source
-        if not held and not (apart and owner in (-1, leg)):
+        if (agreement is not None and agreement.linked) or (not held and not (apart and owner in (-1, leg))):
             legs.port[leg] = engine.sockets.open(leg)
             legs.own[leg] = True
             legs.latched[leg] = False
@@ -54,6 +55,8 @@ def place(engine: Engine, leg: int, host: str, agreement: Agreement | None) -> N
     legs.mux[leg] = agreement.mux
     if agreement.mux:
         legs.address_rtcp[leg] = legs.address[leg]
+    elif agreement.fingerprints:
+        legs.address_rtcp[leg] = 0  # its reports would need a handshake of their own
     elif agreement.host and agreement.rtcp_host:
         reports = sockaddr(agreement.rtcp_host, agreement.rtcp_port & 0xFFFF)
         legs.address_rtcp[leg] = bytearray(reports)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media.addresses import Addresses, key
+from media.addresses import Addresses, key, text
 from media.arrays import F64, I64, U8, U64, Bool, Index
 from media.codecs import CLOCKS, COMFORT, EVENT, OPUS
 from media.coders import packet_samples
@@ -31,6 +31,7 @@ from media.sequence import Streams
 from media.sockets import Sockets
 from media.srtp.guard import Guard
 from media.transcode import Transcoder
+from media.webrtc.link import DTLS_MAX, Links
 
 HOLD_SECONDS = 3.0
 STRANGERS_MAX = 32
@@ -51,6 +52,7 @@ class Ways(NamedTuple):
     events: EventsIn
     reports: ReportsIn
     guard: Guard
+    links: Links
 
 
 class Receiver:
@@ -74,7 +76,17 @@ class Receiver:
     ) -> None:
         self._legs, self._sockets, self._inbox = legs, sockets, inbox
         self._rtp, self._rtcp = rtp, rtcp
-        self._playout, self._ring, self._packet_ring, self._transcoder, self._relay, self._events, self._reports, self._guard = ways
+        (
+            self._playout,
+            self._ring,
+            self._packet_ring,
+            self._transcoder,
+            self._relay,
+            self._events,
+            self._reports,
+            self._guard,
+            self._links,
+        ) = ways
         self._streams = Streams(legs)
         self._kinds = legs.kinds.reshape(-1)
         self._mark: Index = np.zeros(legs.capacity, np.intp)
@@ -145,6 +157,8 @@ class Receiver:
         self._guard.opened.fill(False)
         leg = self._owner[:count].copy()
         is_rtcp = self._owner_rtcp[:count]
+        if self._links:
+            self._reach(leg, count, now)
         foreign = self._foreign(leg, is_rtcp, count)
         if how_many(foreign):
             for place in np.flatnonzero(foreign & ~is_rtcp).tolist():
@@ -158,15 +172,24 @@ class Receiver:
             leg[row] = -1
         self._take(leg, count, now)
 
+    def _reach(self, leg: Index, count: int, now: float) -> None:
+        """Take STUN and DTLS out: their rows are no leg's then."""
+        for row in np.flatnonzero((self._first[:count] <= DTLS_MAX) & ~self._owner_rtcp[:count]).tolist():
+            data = self._inbox.data[row, : self._inbox.length[row]].tobytes()
+            self._links.receive(int(leg[row]), data, text(self._inbox.address[row]), now)
+            leg[row] = -1
+            self.stray -= 1
+
     def _foreign(self, leg: Index, is_rtcp: Bool, count: int) -> Bool:
         """bool[count]: not from where the leg is; of RTCP the host alone is looked at (the upper half of the key)."""
         differs = self._source[leg] ^ self._inbox.key[:count]
-        return np.asarray(np.where(is_rtcp, differs >> np.uint64(32), differs) != 0)
+        foreign = np.where(is_rtcp, differs >> np.uint64(32), differs) != 0
+        return np.asarray(foreign & (leg >= 0) & ~(self._legs.ice[leg] & self._legs.secured[leg]))
 
     def _latch(self, leg: int, row: int, now: float) -> None:
         legs = self._legs
         source = self._inbox.address[row]
-        if not self._plausible(row) or int(source[2]) + int(source[3]) == 0 or not self._authentic(leg, row):
+        if legs.ice[leg] or not self._plausible(row) or int(source[2]) + int(source[3]) == 0 or not self._authentic(leg, row):
             return
         from_told = key(source) == key(legs.told[leg])
         if not from_told and legs.ssrc_in[leg] >= 0 and now - legs.heard[leg] < HOLD_SECONDS:

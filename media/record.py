@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from media.control import Nothing, Sink
 from media.negotiation import Agreement
 from media.srtp.sdes import Crypto
+from media.webrtc.link import LinkNote
 
 
 @dataclass
@@ -37,6 +38,8 @@ class LegRecord:
     """Payload types of our last offer; empty: we made none."""
     keys: list[Crypto] = field(default_factory=list, repr=False)
     """Of our last offer."""
+    link: LinkNote | None = None
+    """How its peer is reached, where ICE or DTLS is needed."""
     agreement: Agreement | None = None
     sink: Sink = field(default_factory=Nothing)
     playback: Playback | None = None

@@ -10,16 +10,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from media.srtp import sdes
+from media.webrtc.candidates import CANDIDATES_MAX
 
 BYTES_MAX = 16_384
 LINES_MAX = 400
 MEDIA_MAX = 16
 FORMATS_MAX = 64
+FINGERPRINTS_MAX = 8
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 _DIRECTIONS: dict[str, Direction] = {"sendrecv": "sendrecv", "sendonly": "sendonly", "recvonly": "recvonly", "inactive": "inactive"}
 REVERSE: dict[Direction, Direction] = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 """A direction seen from the other side (RFC 3264 section 6.1)."""
+
+_TEXTS = {"setup": "setup", "ice-ufrag": "ufrag", "ice-pwd": "password", "mid": "mid"}
+"""Attributes that are kept as they are."""
 
 
 class SdpError(ValueError):
@@ -53,6 +58,18 @@ class Media:
     """Milliseconds; 0: not said."""
     crypto: list[str] = field(default_factory=list, repr=False)
     """``a=crypto`` (RFC 4568), as many as `media.srtp.sdes` reads."""
+    fingerprints: list[tuple[str, str]] = field(default_factory=list)
+    """``a=fingerprint`` (RFC 8122): hash function in lower case, value in upper case."""
+    setup: str = ""
+    """``a=setup`` (RFC 4145)."""
+    ufrag: str = ""
+    password: str = field(default="", repr=False)
+    """``a=ice-ufrag`` and ``a=ice-pwd`` (RFC 8839)."""
+    lite: bool = False
+    """``a=ice-lite``."""
+    candidates: list[str] = field(default_factory=list)
+    mid: str = ""
+    """``a=mid`` (RFC 5888)."""
 
 
 @dataclass
@@ -61,6 +78,8 @@ class Description:
 
     media: list[Media]
     time: str = "0 0"
+    bundle: list[str] = field(default_factory=list)
+    """Identifications of the sections of its first ``a=group:BUNDLE`` (RFC 9143)."""
 
 
 def parse(data: bytes) -> Description:
@@ -100,6 +119,8 @@ def parse(data: bytes) -> Description:
                 description.time = value
             elif line[0] == "a":
                 _attribute(current, value)
+                if value.startswith("group:BUNDLE ") and not description.bundle:
+                    description.bundle = value.split()[1 : MEDIA_MAX + 1]
         except (ValueError, IndexError) as error:
             raise SdpError(f"line {number}: {error}") from None
     return description
@@ -118,6 +139,8 @@ def _media(value: str, session: Media) -> Media:
         raise ValueError(f"expected 1 to {FORMATS_MAX} formats")
     media = Media(kind, _number(port.partition("/")[0], 65535), protocol, formats)
     media.host, media.family, media.direction = session.host, session.family, session.direction
+    media.fingerprints, media.setup, media.lite = list(session.fingerprints), session.setup, session.lite
+    media.ufrag, media.password = session.ufrag, session.password
     return media
 
 
@@ -151,6 +174,17 @@ def _attribute(media: Media, value: str) -> None:
     elif name == "crypto":
         if len(media.crypto) < sdes.LINES_MAX:
             media.crypto.append(rest)
+    elif name == "fingerprint":
+        function, _, print_ = rest.strip().partition(" ")
+        if len(media.fingerprints) < FINGERPRINTS_MAX:
+            media.fingerprints.append((function.lower(), print_.strip().upper()))
+    elif name == "candidate":
+        if len(media.candidates) < CANDIDATES_MAX:
+            media.candidates.append(rest)
+    elif name in _TEXTS:
+        setattr(media, _TEXTS[name], rest.strip())
+    elif name == "ice-lite":
+        media.lite = True
     elif name == "ptime":
         media.ptime = _number(rest.strip().partition(".")[0], 1000)
 
@@ -165,6 +199,8 @@ class Local:
     version: int
     """Goes up with every change (RFC 3264 section 8)."""
     time: str = "0 0"
+    attributes: Sequence[str] = ()
+    """Of the session, ``name:value``."""
 
 
 def write(local: Local, media: list[str]) -> bytes:
@@ -175,6 +211,7 @@ def write(local: Local, media: list[str]) -> bytes:
         "s=-",
         f"c=IN IP4 {local.host}",
         f"t={local.time}",
+        *(f"a={attribute}" for attribute in local.attributes),
     ]
     return ("\r\n".join(session + media) + "\r\n").encode()
 

@@ -6,6 +6,7 @@ Rules:
 - Own sockets are found readable by one epoll.
 """
 
+import contextlib
 import os
 import resource
 import select
@@ -141,6 +142,13 @@ class Sockets:
         """Descriptor that a leg's RTCP goes out by, where it is not multiplexed."""
         pair = self._pairs.get(leg)
         return self.rtcp if pair is None else pair.rtcp.fileno()
+
+    def send_one(self, leg: int, data: bytes, address: tuple[str, int]) -> None:
+        """Send a datagram by a leg's own RTP socket; what can't be sent is dropped."""
+        pair = self._pairs.get(leg)
+        if pair is not None:
+            with contextlib.suppress(OSError, OverflowError):
+                pair.rtp.sendto(data, address)
 
     def readable(self) -> list[int]:
         """Own descriptors with datagrams waiting."""
