@@ -64,6 +64,7 @@ def test_they_do_whatever_is_lost_and_whatever_roles_they_begin_with(
     one, other = net.agents[HERE], net.agents[THERE]
     assert (one.selected, other.selected) == (THERE, HERE)
     assert one.controlling != other.controlling
+    net.loss = min(loss, 0.05)
     net.run(60.0)  # consent goes on
     assert (one.selected, other.selected) == (THERE, HERE)
 
