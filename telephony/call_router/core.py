@@ -17,7 +17,7 @@ from telephony.core import Job
 from telephony.effects import Effect, Reply, Send
 from telephony.jobs.protocol import BAD_REQUEST
 from telephony.sip.endpoint import Endpoint
-from telephony.sip.events import InviteReceived, RequestReceived
+from telephony.sip.events import InviteReceived, RequestReceived, SubscribeReceived
 from telephony.sip.flow import Flow
 
 GRACE_SECONDS = 1.0
@@ -138,6 +138,8 @@ class CallRouter:
                     desk.effects.append(one)
                 elif desk.draining and isinstance(one, InviteReceived):
                     one.session.reject(503, "Service Moves", now=now, headers=_LATER)
+                elif desk.draining and isinstance(one, SubscribeReceived):
+                    one.notifier.reject(503, now=now, headers=_LATER)
                 elif desk.draining and isinstance(one, RequestReceived):
                     one.request.respond(503, "Service Moves", now=now, headers=_LATER)
                 else:

@@ -31,9 +31,10 @@ from telephony.sip.events import (
     RequestReceived,
     SessionRequestReceived,
     SubscribeReceived,
+    SubscriptionEnded,
 )
 from telephony.sip.session import SDP
-from telephony.voice import replacing
+from telephony.voice import replacing, watching
 from telephony.voice.call import Call
 from telephony.voice.legs import KIND
 from telephony.voice.marks import Marks
@@ -41,7 +42,7 @@ from telephony.voice.rooms import Rooms
 from telephony.voice.talking import INFO_TYPES
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, SUBSCRIBE, NOTIFY"
-PACKAGES = ("refer",)
+PACKAGES = ("refer", *watching.PACKAGES)
 """Event packages: what a phone may be told of."""
 _ALLOW_EVENTS = ("Allow-Events", ", ".join(PACKAGES))
 _decode_dtmf = msgspec.msgpack.Decoder(Dtmf).decode
@@ -61,6 +62,7 @@ class Calls:
         self.desk = desk
         self.marks = Marks(desk)
         self.rooms = Rooms(desk)
+        self.watching = watching.Watching(desk)
         self._calls: dict[str, Call] = {}
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             InviteReceived: self._invite,
@@ -75,6 +77,7 @@ class Calls:
             ReinviteAnswered: lambda event, now: self._happen(event, "reinvite-answered", now, event.status, event.message),
             InfoReceived: lambda event, now: self._happen(event, "info", now, event.message),
             SubscribeReceived: self._subscribe,
+            SubscriptionEnded: self.watching.ended,
             SessionRequestReceived: self._session_request,
             RequestReceived: self._request,
         }
@@ -98,6 +101,8 @@ class Calls:
                 ending = _decode_ending(body)
                 if (call := self._calls.get(ending.call)) is not None:
                     call.happen("leg-ending", now, ending.leg)
+            elif operation == "member-changed":
+                self.watching.changed(body, now)
             elif operation == "dtmf":
                 dtmf = _decode_dtmf(body)
                 self.desk.notify({"event": "dtmf", "call": dtmf.call, "leg": dtmf.leg, "digit": dtmf.digit})
@@ -107,6 +112,7 @@ class Calls:
     def end_all(self, now: float) -> None:
         for call in list(self._calls.values()):
             call.happen("drained", now)
+        self.watching.end_all(now)
 
     def remaining(self) -> int:
         return len(self._calls)
@@ -135,7 +141,10 @@ class Calls:
             call.happen(f"callee-{name}", now, fork, *details)
 
     def _subscribe(self, event: SubscribeReceived, now: float) -> None:
-        event.notifier.reject(403, now=now)  # package refer: subscriptions come from REFER alone (RFC 3515 section 2.4.4)
+        if event.notifier.event.partition(";")[0] == "refer":
+            event.notifier.reject(403, now=now)  # such subscriptions come from REFER alone (RFC 3515 section 2.4.4)
+        else:
+            self.watching.subscribe(event, now)
 
     def _session_request(self, event: SessionRequestReceived, now: float) -> None:
         if event.message.method == "REFER" and event.session.context is not None:
