@@ -54,6 +54,9 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     public_port: int
     public: bool
     """This proxy serves the public address now: it reads the sockets ``public-udp``, ``public-tcp``, ``public-tls``, ..."""
+    public_shards: list[str] = []
+    """Own address (``host:port``) of the proxy that reads each of the public UDP sockets: ``public-udp``, ``public-udp-1``, ...
+    (`telephony.shard`). Empty: the one that serves the public address reads all."""
     public_ports: dict[str, int] = {}
     """Other transports of the public address (``tls``, ``ws``, ``wss``) to their ports; UDP and TCP share ``public_port``."""
     certificate: bytes = b""

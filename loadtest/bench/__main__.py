@@ -18,6 +18,7 @@ from loadtest.bench.turns import say
 PARTS = {
     "parse": "parse.parse",
     "signalling": "signalling.proxy",
+    "sharding": "sharding.sharding",
     "registrar": "signalling.registrar",
     "relay": "media.relay",
     "transcode": "media.transcode",
@@ -97,6 +98,7 @@ def main(arguments: list[str]) -> int:
 COLUMNS = (
     "proxy alone us",
     "after us",
+    "adds %",
     "user %",
     "answer ms",
     "set-up ms",

@@ -5,13 +5,14 @@ import secrets
 import sys
 from pathlib import Path
 
+import msgspec
 import zmq
 
 from loadtest.bench import address
 from loadtest.bench.kamailio import answers_options
 from loadtest.bench.options import Checkout
 from loadtest.bench.process import Process
-from loadtest.bench.unit import Unit, tcp, udp
+from loadtest.bench.unit import Unit, tcp, udp, udp_group
 from telephony import config
 
 REALM = "hotswitch"
@@ -68,6 +69,53 @@ class OurProxy:
 
     def stop(self) -> None:
         self.unit.stop()
+
+
+class OurShards:
+    """Two processes that share the public address; each hears half of the callers (`telephony.shard`)."""
+
+    role = "ours"
+    ports = (address.INNER_PORT, address.SECOND_INNER_PORT)
+
+    def __init__(self, checkout: Checkout) -> None:
+        self.name = f"{checkout.name}, two"
+        host = address.SHARDS
+        self.target = f"{host}:{address.SIP_PORT}"
+        self.units: list[Unit] = []
+        group = udp_group(host, address.SIP_PORT, len(self.ports))
+        stream = tcp(host, address.SIP_PORT)
+        try:
+            for port in self.ports:
+                public, secret = _keys()
+                configuration = msgspec.structs.replace(
+                    _configuration(host, config.Jobs(curve_public=public, curve_secret=secret), []),
+                    port=port, public_shards=[f"{host}:{each}" for each in self.ports], proxies=[f"{host}:{each}" for each in self.ports],
+                )  # fmt: skip
+                with udp(host, port) as own, tcp(host, port) as own_stream:
+                    sockets = {
+                        "sip-udp": own,
+                        "sip-tcp": own_stream,
+                        "public-tcp": stream,
+                        "public-udp": group[0],
+                        "public-udp-1": group[1],
+                    }
+                    self.units.append(Unit("proxy", "proxy", configuration, sockets, checkout.root))
+            self.units[-1].process.wait_until(lambda: answers_options(self.target))
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            for opened in (*group, stream):
+                opened.close()
+
+    def roots(self) -> list[int]:
+        for unit in self.units:
+            unit.drain_channel()
+        return [unit.pid for unit in self.units]
+
+    def stop(self) -> None:
+        for unit in self.units:
+            unit.stop()
 
 
 class OurRegistrar:

@@ -129,7 +129,7 @@ def _load(seat: _Seat, folder: Folder, caller: Callable[[Contender, Folder, floa
             other.stop()
 
 
-def _start(makers: Sequence[Callable[[], Contender]]) -> list[Contender]:
+def start(makers: Sequence[Callable[[], Contender]]) -> list[Contender]:
     """Those that can take part here; what the others lack is said."""
     running: list[Contender] = []
     for maker in makers:
@@ -146,7 +146,7 @@ def _start(makers: Sequence[Callable[[], Contender]]) -> list[Contender]:
 
 def proxy(options: Options, rates: Sequence[int] = (500, 2000)) -> list[Figure]:
     """Calls through a stateful, record-routing proxy, at each rate."""
-    contenders = _start([lambda: Kamailio("proxy"), *(partial(OurProxy, checkout) for checkout in options.checkouts), Floor])
+    contenders = start([lambda: Kamailio("proxy"), *(partial(OurProxy, checkout) for checkout in options.checkouts), Floor])
     figures: list[Figure] = []
     try:
         for rate in rates:
@@ -167,7 +167,7 @@ def registrar(options: Options, rates: Sequence[int] = (500, 1000)) -> list[Figu
     users = [f"u{number:05d}" for number in range(USERS)]
     folder = Folder()
     figures: list[Figure] = []
-    contenders = _start(
+    contenders = start(
         [lambda: Kamailio("registrar", PASSWORD), *(partial(OurRegistrar, checkout, users, PASSWORD) for checkout in options.checkouts)]
     )
     try:

@@ -14,6 +14,8 @@ from loadtest.bench.process import Process
 SCENARIOS = Path(__file__).parent / "scenarios"
 BUFFER_BYTES = 2 << 20
 """Of SIPp's sockets."""
+SOCKETS_MAX = 900
+"""Ports that calls come from, with ``many``; fewer than descriptors that anybody may open."""
 GRACE_SECONDS = 15.0
 """After the last call should have ended; SIPp ends by itself then."""
 
@@ -103,11 +105,13 @@ class Caller:
         users: file for ``-inf``.
         service: user part that it calls.
         timed: also trace every response time.
+        many: each call comes from a port of its own, as from a phone of its own.
     """
 
     def __init__(
         self, folder: Folder, target: str, rate: int, seconds: float, *, scenario: str = "caller.xml", hold_ms: int = 0,
         users: Path | None = None, service: str = "service", timed: bool = False, name: str = "caller",
+        many: bool = False,
     ) -> None:  # fmt: skip
         packages.need("sipp")
         self.asked = max(1, round(rate * seconds))
@@ -121,7 +125,8 @@ class Caller:
         own = folder.path / f"{name}.xml"
         own.write_text(text)
         command = [
-            packages.program("sipp"), target, "-sf", str(own), "-s", service, "-i", address.CALLER, "-p", str(address.CALLER_PORT),
+            packages.program("sipp"), target, "-sf", str(own), "-s", service, "-i", address.CALLER,
+            *(["-t", "un", "-max_socket", str(SOCKETS_MAX)] if many else ["-p", str(address.CALLER_PORT)]),
             "-nostdin", "-buff_size", str(BUFFER_BYTES), "-r", str(rate), "-m", str(self.asked),
             "-l", str(int(rate * (2 + hold_ms / 1000)) + 200), "-recv_timeout", "8000", "-timeout", str(int(self._seconds)),
             "-trace_stat", "-stf", str(self._statistics), "-fd", "1",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loadtest.bench.process import NotRunnableError, Process
 from telephony import config
+from telephony.shard import steer
 
 FIRST_DESCRIPTOR = 3
 HIGH_DESCRIPTOR = 200
@@ -130,13 +131,26 @@ class Unit:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def udp(host: str, port: int) -> socket.socket:
-    """A bound UDP socket with the buffers that an agent would give it.
+def udp_group(host: str, port: int, count: int) -> list[socket.socket]:
+    """UDP sockets of one address, each of which hears its share of the peers (`telephony.shard`).
+
+    Raises:
+        NotRunnableError: the address is taken.
+    """
+    group = [udp(host, port, shared=True) for _ in range(count)]
+    steer(group[0], count, v6=False)
+    return group
+
+
+def udp(host: str, port: int, shared: bool = False) -> socket.socket:
+    """A bound UDP socket with the buffers that an agent would give it; ``shared``: others of this address may follow.
 
     Raises:
         NotRunnableError: the address is taken.
     """
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    if shared:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE_BUFFER_BYTES)
     return _bind(opened, host, port)

@@ -292,12 +292,14 @@ class Proxy:
 
     def send_only(self, message: Message, target: Target) -> None:
         """Send a request without a transaction."""
+        target = self._way.at_hearer(message, target)
         self._way.put_via(message, target, self.tokens.take())
         self.out.append(Send(message.serialize(), target.flow))
 
     def send(self, forwarding: Forwarding, message: Message, target: Target, now: float) -> ClientTransaction:
         """Send a request to a target, in a transaction of its own, below our Via."""
         way = self._way
+        target = way.at_hearer(message, target)
         if target.uri:
             message.retarget(target.uri)
             for route in reversed(target.routes):

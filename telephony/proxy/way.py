@@ -7,6 +7,8 @@ Rules:
   the router whose mark its To tag bears.
 - INVITE with Replaces goes to the router whose mark the replaced dialog's To tag bears, whoever sends it.
 - A flow that another proxy holds is reached through that proxy; what came from a proxy is not handed to a third one.
+- The public UDP address may be heard by several proxies, each of them hearing its share of the peers (`telephony.shard`): what
+  goes to a peer leaves through the one that hears it.
 - What goes to an address or a name outside leaves through the proxy that serves the public address: answers come there.
 """
 
@@ -17,6 +19,7 @@ from telephony.config import Peer, ProxyConfiguration
 from telephony.jobs.resource import Binding
 from telephony.proxy.flow_token import FlowTokens, Held
 from telephony.proxy.router_choice import RouterChoice
+from telephony.shard import SHARDS_MAX, shard_of
 from telephony.sip.address import Address
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
@@ -130,6 +133,11 @@ class Way:
         }
         self._in_dialog = {address: Target(Flow("udp", "sip-udp", *address)) for address in self._trusted}
         self._routes: dict[str, tuple[bool, Held | None]] = {}
+        self._address = (configuration.host, configuration.port)
+        self._shards = tuple(host_port(address) for address in configuration.public_shards)
+        """Who hears which peers of the public UDP address."""
+        if len(self._shards) > SHARDS_MAX:
+            raise ValueError(f"at most {SHARDS_MAX} shards of the public address, not {len(self._shards)}")
         self.transports = tuple(transport for transport in ("udp", "tcp", "tls") if f"public-{transport}" in self._vias)
         """What we can send outside with, in the order in which we prefer it."""
         self.families = ("AAAA",) if ":" in configuration.public_host else ("A",)
@@ -228,7 +236,7 @@ class Way:
                 return self._in_dialog[replaced]
             if address in self._in_dialog:
                 return self._in_dialog[address]
-            if not self._serves_public and not self.relayed(message):
+            if not self._serves_public and not self._shards and not self.relayed(message):
                 return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=f"<sip:{self._public};lr>", user=True)
             sought = Sought(hop.parameter("maddr") or hop.host, hop.port, hop.transport, hop.scheme == "sips")
             direct = literal(*sought)
@@ -237,8 +245,8 @@ class Way:
             return self.outside(direct)
         flow = held.flow
         if flow.socket == "public-udp":
-            if self._serves_public or self.relayed(message):
-                return Target(flow, user=True)
+            if self._serves_public or self._shards or self.relayed(message):
+                return Target(flow, user=True, outside=";outside" in bearer)
             return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=bearer, user=True)
         if held.holder == self.holder:
             return Target(flow, user=True)
@@ -284,8 +292,21 @@ class Way:
         """
         if hop.transport not in self.transports:
             raise RefusedError(502, "No such transport")
-        side = "public" if self._serves_public else "sip"
+        side = "public" if self._serves_public or self._shards else "sip"
         return Target(Flow(hop.transport, f"{side}-{hop.transport}", hop.host, hop.port), outside=True, user=True)
+
+    def at_hearer(self, message: Message, target: Target) -> Target:
+        """What goes to a peer of the public UDP address leaves through the proxy that will hear its answer."""
+        flow = target.flow
+        if not self._shards or flow.socket != "public-udp" or self.relayed(message):
+            return target
+        hearer = self._shards[shard_of(flow.host, flow.port, len(self._shards))]
+        if hearer == self._address:
+            return target
+        route = f"<sip:{self.tokens.make(flow)}@{self._public};lr{';outside' if target.outside else ''}>"
+        relay = Target(Flow("udp", "sip-udp", *hearer), relay_route=route, user=target.user)
+        relay.uri, relay.routes = target.uri, target.routes
+        return relay
 
     def stream(self, target: Target, uri: Uri) -> Target:
         """The same place over TCP (RFC 3261 section 18.1.1); itself where only UDP leads there, as to who is behind a NAT."""

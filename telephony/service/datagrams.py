@@ -12,6 +12,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
+from telephony.service.kinds import SHARD_PREFIX
 from telephony.service.loop import ERROR, READ, Loop
 from telephony.sip.flow import Flow
 
@@ -36,6 +37,8 @@ class Datagrams:
         self._receive = receive
         self._refused = refused
         self._sockets: dict[str, socket.socket] = {}
+        self._labels: dict[str, str] = {}
+        """What a socket is called in flows: those of one address are one."""
         self._reading: set[str] = set()
         self._flows: dict[tuple[str, str, int], Flow] = {}
         self.lost = 0
@@ -49,6 +52,7 @@ class Datagrams:
             v6 = udp.family == socket.AF_INET6
             udp.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, _IPV6_RECVERR if v6 else _IP_RECVERR, 1)
         self._sockets[name] = udp
+        self._labels[name] = "public-udp" if name.startswith(SHARD_PREFIX) else name
 
     def names(self) -> list[str]:
         return list(self._sockets)
@@ -87,6 +91,7 @@ class Datagrams:
     def _ready(self, name: str, udp: socket.socket, events: int) -> None:
         if events & ERROR:
             self._errors(name, udp)
+        name = self._labels[name]
         recvfrom = udp.recvfrom
         flows = self._flows
         receive = self._receive

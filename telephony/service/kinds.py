@@ -20,6 +20,9 @@ class Place(NamedTuple):
 SIP_SOCKETS = ("sip-udp", "sip-tcp", "public-udp", "public-tcp", "public-tls", "public-ws", "public-wss")
 """Sockets that the shell reads for the core; others (``rtp``, ``rtcp``) are the core's own matter."""
 
+SHARD_PREFIX = "public-udp-"
+"""Further sockets of the public UDP address (`telephony.shard`); to the core they are all ``public-udp``."""
+
 PRECISE = frozenset({"media_processor"})
 """Kinds whose deadlines are kept to less than a millisecond."""
 

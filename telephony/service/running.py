@@ -17,12 +17,13 @@ from telephony.jobs.client import Answered
 from telephony.service import clock
 from telephony.service.datagrams import Datagrams
 from telephony.service.jobs import JobSockets
-from telephony.service.kinds import SIP_SOCKETS
+from telephony.service.kinds import SHARD_PREFIX, SIP_SOCKETS
 from telephony.service.log import failure
 from telephony.service.loop import Loop
 from telephony.service.streams import Streams
 from telephony.sip.flow import Flow
 from telephony.sip.resolution import Located
+from telephony.sip.uri import host_port
 
 if TYPE_CHECKING:
     from telephony.service.names import Names
@@ -49,9 +50,9 @@ class Running:
         self._streams = Streams(loop, self._receive, self._closed)
         self._jobs = JobSockets(loop)
         for name, descriptor in sockets.items():
-            if name not in SIP_SOCKETS:
+            if name not in SIP_SOCKETS and not name.startswith(SHARD_PREFIX):
                 continue
-            if name.endswith("-udp"):
+            if name.endswith("-udp") or name.startswith(SHARD_PREFIX):
                 self._datagrams.add(name, descriptor, shared=name.startswith("public-"))
             else:
                 self._streams.add(name, descriptor)
@@ -72,11 +73,10 @@ class Running:
         self._jobs.configure(configuration.jobs, now)
         if self._names is not None and isinstance(self._core, LocatingCore):
             self._names.configure(system.read(self._core.name_servers))
-        public = not isinstance(configuration, ProxyConfiguration) or configuration.public
         for name in self._datagrams.names():
-            self._datagrams.read(name, public or not name.startswith("public-"))
+            self._datagrams.read(name, _reads(configuration, name))
         for name in self._streams.names():
-            self._streams.accept(name, public or not name.startswith("public-"))
+            self._streams.accept(name, _reads(configuration, name))
 
     def drain(self, deadline: float, now: float) -> None:
         self._touched = True
@@ -202,3 +202,14 @@ class Running:
             action()
         except Exception as error:  # noqa: BLE001
             failure(what, error)
+
+
+def _reads(configuration: Configuration, name: str) -> bool:
+    """Whether a service hears what comes to a socket."""
+    if not isinstance(configuration, ProxyConfiguration) or not name.startswith("public-"):
+        return True
+    shards = configuration.public_shards
+    if not name.startswith("public-udp") or not shards:
+        return configuration.public
+    number = int(name.removeprefix(SHARD_PREFIX)) if name.startswith(SHARD_PREFIX) else 0
+    return number < len(shards) and host_port(shards[number]) == (configuration.host, configuration.port)
