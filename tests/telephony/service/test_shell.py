@@ -48,7 +48,7 @@ def test_a_configuration_that_cannot_be_applied_leaves_the_one_before(unit: Unit
     unit.configure(routing())
     unit.configure(routing(routes=[Route(pattern="1", action="teleport")]), wait=False)
     unit.until(lambda: bool(unit.failures))
-    assert unit.failures == ["refused: route '1': expected one of conference, echo, music, queue, user, came 'teleport'"]
+    assert unit.failures == ["refused: route '1': expected one of conference, echo, music, outside, queue, user, came 'teleport'"]
     unit.failures.clear()
     unit.configure(routing(id="routing-2"), wait=False)
     unit.until(lambda: bool(unit.failures))
