@@ -7,8 +7,10 @@ RUNTIME := $(VENV)/.runtime-ready
 DEVELOPMENT := $(VENV)/.development-ready
 PEERS := $(VENV)/.peers-ready
 # Debian packages that tests need, and the commands that show that they are there: peers, codecs to compare with, curl as in the README.
-PEER_PACKAGES := sip-tester baresip-core curl ffmpeg libopus0 tshark
-PEER_COMMANDS := sipp baresip curl ffmpeg tshark
+PEER_PACKAGES := sip-tester baresip-core curl ffmpeg libopus0 tshark chromium
+PEER_COMMANDS := sipp baresip curl ffmpeg tshark chromium
+# JsSIP, which runs in Chromium: its version and hashes are locked beside its test.
+JSSIP := $(VENV)/jssip/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint unit cluster bench lock clean
@@ -21,7 +23,7 @@ setup: $(RUNTIME) ## Own Python environment in .venv, with locked versions; quic
 run: $(RUNTIME) ## Start a cluster on this host, voice running; Ctrl-C ends it (more options: make run UP="--machines 6")
 	@exec $(BIN)/hotswitch up $(UP)
 
-test: $(DEVELOPMENT) $(PEERS) ## All tests: style, types, units, and the whole cluster with SIPp and baresip
+test: $(DEVELOPMENT) $(PEERS) $(JSSIP) ## All tests: style, types, units, and the whole cluster with SIPp and baresip
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint unit # mypy has the other core
 	@$(MAKE) --no-print-directory cluster
 
@@ -33,7 +35,7 @@ lint: $(DEVELOPMENT) ## Style and types
 unit: $(DEVELOPMENT) $(PEERS) ## Tests of the cores and of single processes, with coverage
 	$(BIN)/pytest -m "not interop" --ignore=tests/interop --ignore=tests/cluster -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
-cluster: $(DEVELOPMENT) $(PEERS) ## Tests of a whole cluster and with real peers
+cluster: $(DEVELOPMENT) $(PEERS) $(JSSIP) ## Tests of a whole cluster and with real peers
 	$(BIN)/pytest -m interop tests
 
 bench: $(DEVELOPMENT) $(PEERS) ## Figures beside Kamailio, rtpengine and Janus, which it installs (parts of it: make bench BENCH="parse signalling")
@@ -75,6 +77,14 @@ $(PEERS): | $(VENV)/.created
 	@set -eu; \
 	missing=; for each in $(PEER_COMMANDS); do command -v $$each >/dev/null || missing=$$each; done; \
 	if [ -n "$$missing" ] || ! $(BIN)/python -c 'import ctypes; ctypes.CDLL("libopus.so.0")' 2>/dev/null; then $(call install,$(PEER_PACKAGES),the tests need these); fi
+	@touch $@
+
+$(JSSIP): tests/interop/jssip/package-lock.json | $(VENV)/.created
+	@set -eu; \
+	if ! command -v npm >/dev/null; then $(call install,npm,JsSIP is fetched with it); fi; \
+	echo "Installing JsSIP"; \
+	mkdir -p $(VENV)/jssip; cp tests/interop/jssip/package.json tests/interop/jssip/package-lock.json $(VENV)/jssip; \
+	npm ci --prefix $(VENV)/jssip --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # $(call install,PACKAGES,REASON): with apt as root; for others a message with the command to run.

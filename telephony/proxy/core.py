@@ -460,6 +460,8 @@ class Proxy:
             checked = NOTHING_CHECKED
         self.counters.challenged += 1
         values = self._authentication.challenges(now, checked.stale, message.get("user-agent") or "")
+        if source.transport in ("ws", "wss"):
+            values.reverse()  # JsSIP and its kin heed the last challenge alone and know only MD5; other such phones heed the first
         self.refuse(server, message, status, now, headers=[(challenge, value) for value in values])
         return ""
 

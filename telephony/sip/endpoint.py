@@ -255,7 +255,9 @@ class Endpoint:
 
     def contact_for(self, flow: Flow) -> str:
         """Our Contact value towards a flow."""
-        return f"<sip:{self._contact}>" if flow.transport == "udp" else f"<sip:{self._contact};transport={flow.transport}>"
+        if flow.transport == "udp":
+            return f"<sip:{self._contact}>"
+        return f"<sip:{self._contact};transport={'ws' if flow.transport == 'wss' else flow.transport}>"
 
     def session(self, call_id: str, local_tag: str, remote_tag: str) -> Session | None:
         """The session that has this dialog, early or not (RFC 3891 section 3); None: there is none."""

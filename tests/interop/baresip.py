@@ -40,13 +40,13 @@ auplay_srate 8000
 ausrc_channels 1
 auplay_channels 1
 audio_buffer 20-160
-sip_listen {host}:0
+sip_listen {bracketed}:0
 net_interface {host}
 rtp_ports {rtp_first}-{rtp_last}
 rtp_stats yes
 call_local_timeout 30
 call_max_calls 4
-ctrl_tcp_listen {host}:{control}
+ctrl_tcp_listen {bracketed}:{control}
 """
 
 
@@ -66,12 +66,13 @@ class Baresip:
         voice_seconds: float = 60.0,
         friend: str = "",
         host: str = "127.0.0.1",
+        trust: Path | None = None,
         register_seconds_max: float = EVENT_SECONDS_MAX,
     ) -> None:
         """A phone of ``user`` at ``server`` (``host:port``), whose voice is one ``tone`` (Hz).
 
         It answers by itself unless ``answer`` is ``manual``. Its messages go to the URI ``friend``.
-        Without a server it registers nowhere and can still call.
+        Without a server it registers nowhere and can still call. Over TLS it takes no certificate but those in the file ``trust``.
         """
         self.user = user
         self.tone = tone
@@ -98,12 +99,14 @@ class Baresip:
                 alert=alert,
                 folder=self._folder,
                 host=host,
+                bracketed=f"[{host}]" if ":" in host else host,
                 control=self._control_port,
                 rtp_first=rtp_first,
                 rtp_last=rtp_first + 20,
             )
+            + (f"sip_cafile {trust}\nsip_verify_server yes\n" if trust else "")
         )
-        domain = server or host
+        domain = server or (f"[{host}]" if ":" in host else host)
         account = f"<sip:{user}@{domain};transport={transport}>;auth_pass={password};answermode={answer};audio_codecs=PCMU,PCMA"
         account += ";regint=60" if server else ";regint=0"
         (self._folder / "accounts").write_text(account + "\n")

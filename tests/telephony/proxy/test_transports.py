@@ -113,6 +113,16 @@ def test_users_over_tls_and_websocket(flow: Flow, uri: str, entry: str, via: str
     assert forwarded.get("route") is None
 
 
+def test_browsers_find_the_challenge_that_they_know_last() -> None:
+    for transport, place in (("udp", 0), ("wss", -1)):
+        core = proxy(public_ports={"wss": 7443})
+        message = invite("sip:1002@192.0.2.100", "SIP/2.0/WSS a.invalid;branch=z9hG4bKa")
+        core.receive(message.serialize(), Flow(transport, f"public-{transport}", "192.0.2.1", 40000, 7), 0.0)
+        challenges = next(answer for answer, _ in sent(core) if answer.status == 407).get_all("proxy-authenticate")
+        assert len(challenges) > 1
+        assert ["algorithm=MD5" in each for each in challenges].index(True) == place % len(challenges)
+
+
 def test_ipv6_throughout() -> None:
     user = Flow("udp", "public-udp", "2001:db8::1", 5080)
     router = Flow("udp", "sip-udp", "2001:db8::20", 5060)

@@ -1,0 +1,121 @@
+"""TLS, WebSocket and secure WebSocket: baresip, JsSIP in Chromium and a phone of ours, with each other."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.running import Running
+from tests.interop.baresip import Baresip
+from tests.interop.chromium import Chromium
+from tests.interop.waiting import wait_for
+from tests.interop.web_phone import WebPhone
+
+REGISTER = """
+new Promise((resolve, reject) => {
+  const {url, user, password} = %s;
+  globalThis.seen = [];
+  const agent = globalThis.agent = new JsSIP.UA(
+    {sockets: [new JsSIP.WebSocketInterface(url)], uri: `sip:${user}@hotswitch`, password, register_expires: 600, session_timers: false});
+  agent.on('registered', each => resolve(each.response.status_code));
+  agent.on('registrationFailed', each => reject(each.cause));
+  agent.on('disconnected', each => reject('disconnected: ' + each.reason));
+  agent.on('newMessage', each => each.originator === 'remote' && seen.push(each.request.body));
+  agent.start();
+})
+"""
+MESSAGE = """
+new Promise((resolve, reject) => agent.sendMessage('sip:%s@hotswitch', %s,
+  {eventHandlers: {succeeded: each => resolve(each.response.status_code), failed: each => reject(each.cause)}}))
+"""
+CALL = """
+new Promise((resolve, reject) => {
+  const call = globalThis.call = agent.call('sip:%s@hotswitch', {mediaConstraints: {audio: true, video: false},
+    eventHandlers: {confirmed: () => resolve(200), failed: each => resolve(each.message ? each.message.status_code : each.cause)}});
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory, cluster: Running) -> Iterator[Chromium]:
+    with Chromium(tmp_path_factory.mktemp("chromium"), cluster.certificate) as browser:
+        browser.load_jssip()
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def messaging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A cluster with a machine for messages."""
+    with Running(tmp_path_factory.mktemp("messaging")) as running:
+        switched = running.command("switch", "machine-4", "--to", "messaging", "--wait", seconds=90)
+        assert switched.returncode == 0, switched.stderr
+        yield running
+
+
+def register(browser: Chromium, cluster: Running, user: str) -> None:
+    """Start JsSIP in the page, and wait until it is registered over the secure WebSocket."""
+    assert browser.run(REGISTER % json.dumps({"url": cluster.wss, "user": user, "password": cluster.users[user]})) == 200
+
+
+def test_baresip_over_tls(cluster: Running, tmp_path: Path) -> None:
+    first = Baresip(
+        tmp_path, "1001", server=cluster.tls, password=cluster.users["1001"], tone=440.0, transport="tls", trust=cluster.certificate
+    )
+    second = Baresip(tmp_path, "1002", server=cluster.sip, password=cluster.users["1002"], tone=1000.0)
+    with first, second:
+        for caller, called in ((first, second), (second, first)):
+            caller.dial(f"sip:{called.user}@{cluster.tls if caller is first else cluster.sip}")
+            caller.wait("CALL_ESTABLISHED")
+            called.wait("CALL_ESTABLISHED")
+            wait_for(lambda: min(first.heard_seconds(), second.heard_seconds()) > 1.0, name="a second of audio at both")
+            called.hang_up()
+            caller.wait("CALL_CLOSED")
+            called.wait("CALL_CLOSED")
+            assert first.heard().heard(second.tone) > 0.5
+            assert second.heard().heard(first.tone) > 0.5
+
+
+@pytest.mark.parametrize("transport", ["tls", "ws", "wss"])
+def test_calls_between_a_web_phone_and_baresip(cluster: Running, tmp_path: Path, transport: str) -> None:
+    where = f"tls://{cluster.tls}" if transport == "tls" else getattr(cluster, transport)
+    phone = WebPhone("1004", cluster.users["1004"], where, cluster.certificate)
+    other = Baresip(tmp_path, "1001", server=cluster.sip, password=cluster.users["1001"])
+    with phone, other:
+        session = phone.call("1001")
+        other.wait("CALL_ESTABLISHED")
+        assert phone.hears(20) == 20
+        phone.hang_up(session)
+        other.wait("CALL_CLOSED")
+        other.dial(f"sip:1004@{cluster.sip}")
+        phone.answer()
+        other.wait("CALL_ESTABLISHED")
+        assert phone.hears(20) == 20
+        other.hang_up()
+        phone.hung_up()
+
+
+def test_a_browser_registers_and_calls(cluster: Running, chromium: Chromium) -> None:
+    register(chromium, cluster, "1005")
+    # 488: a media processor that has no WebRTC refuses the browser's offer, in good order
+    assert chromium.run(CALL % "9196") in (200, 488)
+    chromium.run("agent.stop()")
+
+
+def test_messages_between_all_transports(messaging: Running, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    running, passwords = messaging, messaging.users
+    udp = Baresip(tmp_path, "1001", server=running.sip, password=passwords["1001"], friend=f"sip:1005@{running.sip}")
+    tcp = Baresip(tmp_path, "1002", server=running.sip, password=passwords["1002"], transport="tcp", friend=f"sip:1004@{running.sip}")
+    phone = WebPhone("1004", passwords["1004"], running.ws, running.certificate)
+    with Chromium(tmp_path_factory.mktemp("chromium"), running.certificate) as browser, udp, tcp, phone:
+        browser.load_jssip()
+        register(browser, running, "1005")
+        udp.message("from UDP to a browser")
+        assert wait_for(lambda: browser.run("seen.shift()"), name="a message in the browser") == "from UDP to a browser"
+        assert browser.run(MESSAGE % ("1001", json.dumps("from a browser"))) == 200
+        udp.wait_log("from a browser")
+        tcp.message("from TCP to a WebSocket")
+        assert phone.messaged() == "from TCP to a WebSocket"
+        assert phone.message("1002", "from a WebSocket") == 200
+        tcp.wait_log("from a WebSocket")
+        browser.run("agent.stop()")
