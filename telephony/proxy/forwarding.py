@@ -12,7 +12,7 @@ Rules:
 - A request that is too large for a datagram goes over TCP where the place can be reached so; over UDP when it can't
   (`Target.datagram`).
 - A branch that fails after it rang is reported with 199 to who supports it (RFC 6228).
-- Timer C runs from the first provisional response and starts again with each one (section 16.8).
+- Timer C runs from the first provisional response, and starts again with each one but 100 (section 16.8).
 - CANCEL is answered by us and passed on hop by hop, with its Reason; a branch that has not answered at all yet gets it with its
   first provisional response (section 9.1); 32 s after it the request is over.
 - A fork takes its share of Max-Breadth; what does not fit in goes later (RFC 5393 section 5.3).
@@ -196,9 +196,12 @@ class Forwarding:
         """A branch that has said something for the first time may be cancelled now; one that is waited for is not given up."""
         if self._cancelled or self._final or client not in self._pending:
             self._cancel_branch(client, now)
-        elif self._silence is not None and self.invite and len(self._pending) == 1:
-            cancel(self._silence)
-            self._silence = None
+        elif self.invite:
+            if self._silence is not None and len(self._pending) == 1:
+                cancel(self._silence)
+                self._silence = None
+            if self._timer is None:
+                self._timer = self._proxy.timers.start(now, TIMER_C, self._timer_c)
 
     def _failure(self, client: ClientTransaction, status: int, message: Message | None, now: float) -> None:
         target = self._pending.pop(client)

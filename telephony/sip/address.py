@@ -102,7 +102,12 @@ def _open(text: str) -> int:
 
 def tag_of(text: str) -> str:
     """Tag of a From or To value, by the shortest way; empty if there is none."""
-    at = text.rfind(">")
+    if '"' in text:
+        try:
+            return Address.parse(text).tag
+        except ValueError:
+            return ""
+    at = text.find(">")
     tail = text if at < 0 else text[at:]
     at = tail.find(";tag=")
     if at >= 0:

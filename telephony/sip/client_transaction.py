@@ -9,6 +9,7 @@ Rules:
 - One timer a transaction stands for both of its timers: it runs at the earlier one.
 - A and E only run over unreliable transports.
 - Bytes are kept only as long as they may have to be sent again.
+- An INVITE that was cancelled and gets no final response is over 64 T1 after its CANCEL (RFC 3261 section 9.1).
 - 2xx to INVITE are passed up each time they come: their ACK is made above, end to end.
 """
 
@@ -172,6 +173,12 @@ class InviteClient(ClientTransaction):
         self._linger(now, T64)
         self._pass_up(message, now)
 
+    def cancelled(self, now: float) -> None:
+        """CANCEL was sent: without a final response within 64 T1 it is over (RFC 3261 section 9.1)."""
+        if self.state == PROCEEDING and self._timer is None:
+            self._expires = now + T64
+            self._timer = self._layer.timers.start(now, T64, self._tick)
+
     def _failure(self, message: Message | None, now: float) -> None:
         assert message is not None
         self._ack = make_ack(self.message, message) if self.message is not None else b""
@@ -229,6 +236,7 @@ _INVITE_CLIENT = table(
             PROVISIONAL: (PROCEEDING, InviteClient._pass_up),
             SUCCESS: (ACCEPTED, InviteClient._success),
             FAILURE: (COMPLETED, InviteClient._failure),
+            GIVE_UP: (TERMINATED, InviteClient._gave_up),
         },
         COMPLETED: {
             FAILURE: (COMPLETED, InviteClient._failure_again),

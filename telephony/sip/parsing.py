@@ -80,8 +80,10 @@ def read(message: "Message", data: bytes) -> None:
     broken = shape.broken or _identify(message, shape, body)
     if not broken:
         ends = len(lines) - 1
-        if (text.count("\n") != ends or text.count("\r") != ends) and len(head.splitlines()) != len(lines):
+        if text.count("\n") != ends or text.count("\r") != ends:
             broken = "CR or LF within a header"
+        elif b"\0" in head and head.count(b"\0") != head.count(b"\\\0"):
+            broken = "NUL within a header"
         elif message.method is None or start.endswith(" SIP/2.0"):
             return
     _complete(message, shape)

@@ -75,7 +75,7 @@ class ClientRequest:
         if self.method == "CANCEL":
             return
         if self.method == "BYE" and session is not None:
-            session.over()
+            session.over(now)
             events.append(ByeAnswered(session, status, message))
             return
         if self.method == "UPDATE" and session is not None:

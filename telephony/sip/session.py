@@ -176,7 +176,7 @@ class Session:
         self._expect("calling", "ringing")
         assert self.incoming is not None
         self.incoming.respond(status, reason, b"", "", headers, "", now)
-        self.over()
+        self.over(now)
 
     # Actions of the caller
 
@@ -402,7 +402,7 @@ class Session:
     def refused(self, sent: OutgoingInvite, status: int, message: Message | None, now: float) -> None:
         """A failure response, or none at all."""
         if self.state in ("calling", "ringing"):
-            self.over()
+            self.over(now)
             self.endpoint.events.append(Rejected(self, status, message))
         elif self.state == "established":
             if sent.silent:
@@ -430,7 +430,7 @@ class Session:
             return
         incoming.respond(487, None, b"", "", (), "", now)
         if self.state in ("calling", "ringing"):
-            self.over()
+            self.over(now)
             self.endpoint.events.append(Cancelled(self, message))
 
     def unacknowledged(self, now: float) -> None:
@@ -447,7 +447,7 @@ class Session:
             self.endpoint.events.append(Cancelled(self, self.invite))
         elif self.incoming is not None and not self.incoming.answered:
             self.incoming.respond(504, None, b"", "", (), "", now)
-            self.over()
+            self.over(now)
             self.endpoint.events.append(Ended(self, None, "no-ack"))
 
     def expired(self, now: float) -> None:
@@ -460,11 +460,16 @@ class Session:
         self.bye(now=now, headers=(("Reason", why),) if why else ())
         self.endpoint.events.append(Ended(self, message, reason))
 
-    def over(self) -> None:
-        """Forget the session."""
+    def over(self, now: float) -> None:
+        """Forget the session. What the peer still waits for is answered 487 (RFC 3261 section 15.1.2)."""
         self.state = "ended"
         self.timer.stop()
+        update, self.update_received = self.update_received, None
+        if update is not None:
+            update.respond(487, now=now)
         if self.incoming is not None:
+            if not self.incoming.answered:
+                self.incoming.respond(487, None, b"", "", (), "", now)
             self.incoming.stop()
         self.endpoint.forget(self)
 

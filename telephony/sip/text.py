@@ -10,7 +10,10 @@ import re
 
 TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 """``token`` of RFC 3261 section 25.1."""
-_FORBIDDEN = re.compile("[\r\n\0]")
+_FORBIDDEN = re.compile(r"[\r\n]|(?<!\\)\0")
+"""NUL is only allowed as a quoted pair (RFC 3261 section 25.1, RFC 4475 section 3.1.1.2)."""
+_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"<>]*', re.DOTALL)
+"""What a parameter may hold: a whole quoted string, or no quote, space or angle bracket at all."""
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 
 Parameters = tuple[tuple[str, str | None], ...]
@@ -31,7 +34,8 @@ def safe(value: str) -> str:
 def parameter(text: str, name: str) -> str | None:
     """Value of one parameter in ``;a=b;c`` text, without building the others; ``""`` if it has none, None if absent.
 
-    ``name`` is in lower case. The text may start with what the parameters belong to.
+    ``name`` is in lower case. The text may start with what the parameters belong to. In text with an open quote or angle
+    bracket there are none.
     """
     at = text.find(f";{name}=")
     if at >= 0 and '"' not in text:
@@ -40,7 +44,11 @@ def parameter(text: str, name: str) -> str | None:
         return (text[at:] if end < 0 else text[at:end]).strip()
     if ";" not in text:
         return None
-    for part in split(text, ";")[1:]:
+    try:
+        parts = split(text, ";")
+    except ValueError:
+        return None
+    for part in parts[1:]:
         key, _, value = part.partition("=")
         if key.strip().lower() == name:
             return value.strip()
@@ -63,7 +71,7 @@ def parameters(text: str) -> Parameters:
         key, equals, value = part.partition("=")
         key = key.strip()
         value = value.strip()
-        if TOKEN.fullmatch(key) is None or (equals and not value):
+        if TOKEN.fullmatch(key) is None or (equals and not value) or _VALUE.fullmatch(value) is None:
             raise ValueError(f"bad parameter {part.strip()!r}")
         found.append((key.lower(), value if equals else None))
     return tuple(found)

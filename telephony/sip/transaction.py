@@ -90,8 +90,13 @@ class Transactions:
         client: ClientTransaction
         if method == "INVITE":
             client = InviteClient(self, user, message, data, flow, branch)
+        elif method == "CANCEL":
+            client = RequestClient(self, user, message, data, flow, branch + "CANCEL")
+            invite = self.clients.get(branch)
+            if isinstance(invite, InviteClient):
+                invite.cancelled(now)
         else:
-            client = RequestClient(self, user, message, data, flow, branch if method != "CANCEL" else branch + "CANCEL")
+            client = RequestClient(self, user, message, data, flow, branch)
         self.clients[client.key] = client
         waiting = self._waiting.get(flow)
         if waiting is None:

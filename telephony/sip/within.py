@@ -65,10 +65,7 @@ def _bye(session: "Session", transaction: ServerTransaction, message: Message, n
     events = session.endpoint.events
     before = session.state
     session.endpoint.refuse(transaction, message, 200, now)
-    incoming = session.incoming
-    if incoming is not None and not incoming.answered:
-        incoming.respond(487, None, b"", "", (), "", now)
-    session.over()
+    session.over(now)
     if before in ("calling", "ringing"):
         events.append(Rejected(session, 487, message) if session.outgoing else Cancelled(session, message))
     elif before == "established":

@@ -321,6 +321,24 @@ def test_timer_c() -> None:
     setting.at_rest()
 
 
+@pytest.mark.parametrize("rings", [False, True])
+def test_timer_c_and_a_router_that_says_nothing_more(rings: bool) -> None:
+    """Nothing is left of the branch either, although its CANCEL is not answered (RFC 3261 section 9.1)."""
+    setting = Setting()
+    setting.invite()
+    _, at_router = setting.run()
+    if rings:
+        at_router[0].session.progress(now=setting.now)  # type: ignore[attr-defined]
+        setting.run()
+    setting.network.drop = lambda source, target, data: ROUTERS[0] in (source, target)
+    at_phone, _ = setting.run(180.8)
+    assert at_phone == []
+    at_phone, _ = setting.run(0.2)
+    assert [(type(event), event.status) for event in at_phone] == [(Rejected, 408)]  # type: ignore[attr-defined]
+    setting.run(33)
+    assert not setting.proxy.transactions.clients
+
+
 def test_drained_proxy_takes_no_new_call_and_keeps_the_others() -> None:
     setting = Setting()
     caller, _ = answer(setting)

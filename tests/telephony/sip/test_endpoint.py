@@ -340,10 +340,31 @@ def test_nobody_answers() -> None:
     pair.at_rest()
 
 
+def test_what_the_peer_waits_for_is_answered_when_the_session_ends() -> None:
+    pair = Pair()
+    caller, callee = pair.call()
+    caller.reinvite(b"change", now=pair.now)
+    pair.run()
+    callee.bye(now=pair.now)
+    a, b = pair.run()
+    assert kinds(a) == [Ended]
+    assert kinds(b) == [ByeAnswered]
+    assert [line for line in pair.network.log if "487" in line] == ["192.0.2.2>192.0.2.1 SIP/2.0 487 Request Terminated"]
+    pair.at_rest()
+    caller, callee = pair.call()
+    pair.network.log.clear()
+    caller.update(b"change", now=pair.now)
+    pair.run()
+    callee.bye(now=pair.now)
+    pair.run()
+    assert [line for line in pair.network.log if "487" in line] == ["192.0.2.2>192.0.2.1 SIP/2.0 487 Request Terminated"]
+    pair.at_rest()
+
+
 def test_session_that_the_peer_has_lost() -> None:
     pair = Pair()
     caller, callee = pair.call()
-    callee.over()
+    callee.over(pair.now)
     caller.info(b"x", now=pair.now)
     a, _ = pair.run()
     assert kinds(a) == [ResponseReceived, Ended, ByeAnswered]

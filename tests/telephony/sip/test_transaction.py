@@ -316,3 +316,31 @@ def test_old_peers_are_matched_without_branch() -> None:
     layer.layer.receive(Message.parse(data.replace(b"INVITE sip", b"ACK sip").replace(b"1 INVITE", b"1 ACK")), UDP, 0.0)
     assert layer.saw() == ["INVITE"]
     assert layer.at(31.0) == ["486"]
+
+
+def test_a_cancelled_invite_is_over_64_t1_after_the_cancel() -> None:
+    layer = Layer()
+    layer.request("INVITE")
+    layer.respond(180)
+    layer.at(10.0)
+    layer.layer.request(layer, message("CANCEL"), UDP, layer.now, BRANCH)
+    layer.at(42 - TICK)
+    assert layer.saw() == ["180"]
+    layer.at(42.0)
+    assert layer.saw() == ["failed 408", "failed 408"]
+    assert layer.size == 0
+
+
+def test_a_response_after_the_cancel_ends_the_wait_for_it() -> None:
+    layer = Layer()
+    layer.request("INVITE")
+    layer.respond(180)
+    layer.layer.request(layer, message("CANCEL"), UDP, layer.now, BRANCH)
+    layer.at(1.0)
+    layer.respond(200)
+    assert layer.saw() == ["180", "200"]
+    layer.at(33 - TICK)
+    layer.respond(200)
+    assert layer.saw() == ["failed 408", "200"]
+    layer.at(33.0)
+    assert layer.size == 0
