@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := agent controller loadtest media telephony
 RUNTIME := $(VENV)/.runtime-ready
 DEVELOPMENT := $(VENV)/.development-ready
+FUZZER := $(VENV)/.fuzzer-ready
 PEERS := $(VENV)/.peers-ready
 # Debian packages that tests need, and the commands that show that they are there: peers, codecs to compare with, curl as in the README.
 PEER_PACKAGES := sip-tester baresip-core curl ffmpeg libopus0 tshark chromium
@@ -13,7 +14,7 @@ PEER_COMMANDS := sipp baresip curl ffmpeg tshark chromium
 JSSIP := $(VENV)/jssip/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint unit cluster bench lock clean
+.PHONY: help setup run test lint unit cluster bench fuzz lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,12 +42,15 @@ cluster: $(DEVELOPMENT) $(PEERS) $(JSSIP) ## Tests of a whole cluster and with r
 bench: $(DEVELOPMENT) $(PEERS) ## Figures beside Kamailio, rtpengine and Janus, which it installs (parts of it: make bench BENCH="parse signalling")
 	$(BIN)/python -m loadtest.bench $(BENCH)
 
+fuzz: $(FUZZER) ## Look for bytes that break what reads bytes from outside (longer, or parts of it: make fuzz FUZZ="--seconds 600 proxy")
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
 lock: ## Lock the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o requirements.lock
 	uv pip compile pyproject.toml --extra build --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q -o requirements-dev.lock
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* *.egg-info
+	rm -rf $(VENV) .fuzz build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* *.egg-info
 	find $(SOURCES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian's own Python is preferred (it is what a fresh machine has); a newer one will do.
@@ -71,6 +75,11 @@ $(RUNTIME): $(VENV)/.created requirements.lock pyproject.toml
 $(DEVELOPMENT): $(RUNTIME) requirements-dev.lock
 	@echo "Installing locked packages for development"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(FUZZER): $(DEVELOPMENT) requirements-fuzz.lock
+	@echo "Installing the fuzzer (atheris has wheels for Python 3.11 to 3.13 on x86-64 Linux)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
 	@touch $@
 
 $(PEERS): | $(VENV)/.created

@@ -152,7 +152,7 @@ def test_nothing_is_unfinished_by_its_own_words() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock"])
 def test_lock_files_pin_with_hashes_and_name_no_host(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--(?:extra-)?index|--find-links|--trusted-host|\s@\s", text)
