@@ -82,6 +82,12 @@ class ClientTransaction:
         self._expires = now + T64
         self._timer = self._layer.timers.start(now, T64 if reliable else T1, self._tick)
 
+    def cancelled(self, now: float) -> None:
+        """Nobody wants an INVITE any more: without a final response within 64 T1 it is over (RFC 3261 section 9.1)."""
+        if self.state == PROCEEDING and self._timer is None:
+            self._expires = now + T64
+            self._timer = self._layer.timers.start(now, T64, self._tick)
+
     def _tick(self, now: float) -> None:
         if now >= self._expires - _EARLY_SECONDS:
             self.on(GIVE_UP, None, now)
@@ -172,12 +178,6 @@ class InviteClient(ClientTransaction):
         self.message = None
         self._linger(now, T64)
         self._pass_up(message, now)
-
-    def cancelled(self, now: float) -> None:
-        """CANCEL was sent: without a final response within 64 T1 it is over (RFC 3261 section 9.1)."""
-        if self.state == PROCEEDING and self._timer is None:
-            self._expires = now + T64
-            self._timer = self._layer.timers.start(now, T64, self._tick)
 
     def _failure(self, message: Message | None, now: float) -> None:
         assert message is not None

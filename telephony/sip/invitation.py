@@ -88,6 +88,11 @@ class OutgoingInvite:
         if self._transaction is not None and self._transaction.proceeding:
             self._send_cancel(now)
 
+    def abandon(self, now: float) -> None:
+        """Its session is over; the peer that knows answers it."""
+        if not self.done and self._transaction is not None:
+            self._transaction.cancelled(now)
+
     def acknowledge(self, body: bytes, content_type: str, now: float) -> None:
         """Send the ACK of its 2xx, if that is not done yet."""
         dialog = self._session.dialog

@@ -471,6 +471,8 @@ class Session:
             if not self.incoming.answered:
                 self.incoming.respond(487, None, b"", "", (), "", now)
             self.incoming.stop()
+        if self.sent is not None:
+            self.sent.abandon(now)
         self.endpoint.forget(self)
 
     # Messages of the dialog

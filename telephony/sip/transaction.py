@@ -93,7 +93,7 @@ class Transactions:
         elif method == "CANCEL":
             client = RequestClient(self, user, message, data, flow, branch + "CANCEL")
             invite = self.clients.get(branch)
-            if isinstance(invite, InviteClient):
+            if invite is not None:
                 invite.cancelled(now)
         else:
             client = RequestClient(self, user, message, data, flow, branch)

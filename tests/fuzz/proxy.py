@@ -9,13 +9,14 @@ import random
 
 import msgspec
 
-from telephony.effects import Ask, Send
+from telephony.effects import Ask, Locate, Send
 from telephony.jobs.resource import Binding, Bound
 from telephony.proxy.core import Proxy
 from telephony.sip.digest import Credentials
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message
+from telephony.sip.resolution import Hop, Located
 from tests.fuzz.peer import CUT, Peer, number, records
 from tests.fuzz.vectors import messages
 from tests.telephony.proxy.setting import OTHER, ROUTERS, configuration
@@ -56,6 +57,8 @@ def seeds() -> list[bytes]:
         [b"R" + TO_USER, b"A180", b"A200", b"T1", b"X"],
         [b"R" + TO_USER.replace(b"INVITE", b"MESSAGE"), b"A200"],
         [b"P" + TO_USER, b"A404", b"Z", b"T200"],
+        [b"R" + TO_USER.replace(b"192.0.2.99 SIP", b"example.com SIP"), b"Ltu", b"A503", b"A180", b"A200"],
+        [b"R" + TO_USER.replace(b"192.0.2.99 SIP", b"192.0.2.100 SIP"), b"Jok", b"A180", b"A603", b"T200"],
     ]
     found = [CUT.join(exchange) for exchange in exchanges]
     return found + [source + data for data in messages() for source in (b"U", b"R")]
@@ -75,6 +78,7 @@ class Fuzzed:
         self.proxy.configure(_configured(), self.now)  # type: ignore[arg-type]
         self.peer = Peer()
         self.asks: list[Ask] = []
+        self.locates: list[Locate] = []
 
     def take(self) -> int:
         """See to the effects; how many there were."""
@@ -84,6 +88,8 @@ class Fuzzed:
                 self.peer.saw(effect)
             elif isinstance(effect, Ask):
                 self.asks.append(effect)
+            elif isinstance(effect, Locate):
+                self.locates.append(effect)
         return len(effects)
 
     def receive(self, data: bytes, flow: Flow) -> None:
@@ -121,6 +127,9 @@ class Fuzzed:
             ok = rest == b"ok"
             body = msgspec.msgpack.encode(Bound(bindings=[binding])) if ok else rest
             self.proxy.reply(self.asks.pop().id, "ok" if ok or rest else "timeout", body, "database", self.now)
+        elif kind == b"L" and self.locates:
+            hops = [Hop("tcp" if rest[:1] == b"t" else "udp", "192.0.2.97", 5060), Hop("udp", "192.0.2.96", 5070)][: len(rest)]
+            self.proxy.located(self.locates.pop().id, Located(hops, not hops), self.now)
         elif kind == b"D":
             self.proxy.closed(STREAM if rest else ROUTER, self.now)
         elif kind == b"Z":
@@ -146,9 +155,14 @@ def check(data: bytes) -> None:
     fuzzed = Fuzzed()
     for record in records(data):
         fuzzed.record(record[:1], record[1:])
-    for ask in fuzzed.asks:
-        fuzzed.proxy.reply(ask.id, "timeout", b"", "", fuzzed.now)
-    fuzzed.take()
+    while fuzzed.asks or fuzzed.locates:
+        asks, fuzzed.asks = fuzzed.asks, []
+        locates, fuzzed.locates = fuzzed.locates, []
+        for ask in asks:
+            fuzzed.proxy.reply(ask.id, "timeout", b"", "", fuzzed.now)
+        for locate in locates:
+            fuzzed.proxy.located(locate.id, Located([], True), fuzzed.now)
+        fuzzed.take()
     fuzzed.pass_time(1000.0)
     proxy = fuzzed.proxy
     assert not proxy.transactions.clients, proxy.transactions.clients
