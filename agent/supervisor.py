@@ -444,7 +444,7 @@ class Supervisor:
             return
         expected = machine.state in (State.STOPPING, State.ENDING)
         message = ending if expected or not process.last_line else f"{ending}: {process.last_line}"
-        taker = self._standbys.take(machine.id) if machine.can_be_replaced() else 0
+        taker = self._standbys.take(machine.id) if machine.can_be_replaced(now) else 0
         if taker:
             self._numbers[machine.id] = taker
             self._processes[taker].said = self._said

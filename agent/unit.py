@@ -277,8 +277,9 @@ class UnitMachine:
         self._lost(message, now)
         self._feed(Input.EXITED, now)
 
-    def can_be_replaced(self) -> bool:
+    def can_be_replaced(self, now: float) -> bool:
         """Whether a standby may go on where its process left off."""
+        self._settle(now)
         alive = self.state in (State.HEALTHY, State.DRAINING) or (self.state is State.ENDING and not self._planned)
         return alive and self.wanted and self.failures < TAKE_OVERS_MAX
 
@@ -292,11 +293,15 @@ class UnitMachine:
         self.pid, self.remaining, self._fed_at, self._drained_at = pid, remaining, now, now
         self._feed(Input.REPLACED, now)
 
+    def _settle(self, now: float) -> None:
+        """Long health forgets failures."""
+        if self.state is State.HEALTHY and now - self._healthy_since >= SETTLED_SECONDS:
+            self.failures = 0
+
     def _lost(self, message: str, now: float) -> None:
         self.pid = self.remaining = self.applied = 0
         if self.state in (State.STARTING, State.HEALTHY) or (self.state is State.ENDING and not self._planned):
-            if self.state is State.HEALTHY and now - self._healthy_since >= SETTLED_SECONDS:
-                self.failures = 0
+            self._settle(now)
             self.failures += 1
             self.restarts += 1
             self.message = self.message if self.state is State.ENDING else message[:MESSAGE_CHARACTERS_MAX]
@@ -305,8 +310,7 @@ class UnitMachine:
         """Time has passed."""
         if self.state in (State.HEALTHY, State.DRAINING) and now >= self._fed_at + WATCHDOG_SECONDS:
             self.message = f"silent for {WATCHDOG_SECONDS:.0f} s"
-            if self.state is State.HEALTHY and now - self._healthy_since >= SETTLED_SECONDS:
-                self.failures = 0
+            self._settle(now)
             self._feed(Input.SILENT, now)
         elif self._empty_at() is not None and now >= (self._empty_at() or 0.0):
             self._feed(Input.EMPTY, now)

@@ -54,6 +54,8 @@ class LoadReport:
     packets_sent: int = 0
     packets_received: int = 0
     packets_lost: int = 0
+    gap_seconds_max: float = 0.0
+    """Longest time between two packets of one call, as they arrived."""
     concurrent_max: int = 0
     behind_seconds_max: float = 0.0
     """How late the load itself was at worst: above a few milliseconds, the generator was the limit."""
@@ -84,6 +86,7 @@ class LoadReport:
             "packets_sent": self.packets_sent,
             "packets_received": self.packets_received,
             "packets_lost": self.packets_lost,
+            "gap_max_ms": round(1000 * self.gap_seconds_max, 1),
             "concurrent_max": self.concurrent_max,
             "behind_ms_max": round(1000 * self.behind_seconds_max, 2),
             "seconds": round(self.seconds, 2),

@@ -9,6 +9,7 @@ Rules:
 """
 
 import contextlib
+import math
 import secrets
 import select
 import socket
@@ -44,8 +45,10 @@ class Caller:
 
     __slots__ = (
         "agreed",
+        "gap_seconds_max",
         "heard",
         "highest",
+        "last_at",
         "leave_at",
         "leaving",
         "lowest",
@@ -69,6 +72,8 @@ class Caller:
         self.sequence = secrets.randbits(15)
         self.sent = self.received = 0
         self.lowest = self.highest = -1
+        self.last_at = math.inf
+        self.gap_seconds_max = 0.0
         self.heard = False
 
     @property
@@ -191,6 +196,7 @@ class Load:
         caller = next((phase[descriptor] for phase in self._phases if descriptor in phase), None)
         if caller is None:
             return
+        now = time.monotonic()
         for _ in range(PACKETS_AT_ONCE_MAX):
             try:
                 data = caller.rtp.recv(2048)
@@ -200,6 +206,7 @@ class Load:
                 continue
             if len(data) <= HEADER.size or data[1] & 0x7F not in LAW:
                 continue
+            caller.gap_seconds_max, caller.last_at = max(caller.gap_seconds_max, now - caller.last_at), now
             sequence = data[2] << 8 | data[3]
             if caller.highest < 0:
                 caller.lowest = caller.highest = sequence
@@ -245,6 +252,7 @@ class Load:
         report.packets_sent += caller.sent
         report.packets_received += caller.received
         report.packets_lost += caller.lost
+        report.gap_seconds_max = max(report.gap_seconds_max, caller.gap_seconds_max)
         report.with_audio += caller.heard
         del self._by_session[caller.session.id]
         for phase in self._phases:

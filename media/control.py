@@ -251,7 +251,8 @@ class MediaProcessor:
         configuration: host, port range and limits.
         sockets: descriptors of bound UDP sockets by name: ``rtp`` and ``rtcp``, the pair that legs share; where they are missing
             the pair is bound from the port range. And ``state``: a memory file, empty or left by another process; where it is missing
-            a new one is made. What was given is not closed by `close`.
+            a new one is made. ``peer``: in a standby, its end of the socket to the process that runs. What was given is not closed by
+            `close`.
 
     Raises:
         ValueError: the memory file holds another layout, or one for another number of legs.
@@ -278,6 +279,14 @@ class MediaProcessor:
         """
         self._now = now
         return self._desk.take_over(now)
+
+    def standby(self, peer: int) -> None:
+        """A standby is warm: own sockets of legs are given to it over the socket ``peer``, which is ours from now on."""
+        self._desk.engine.sockets.standby(peer)
+
+    def hear_peer(self) -> bool:
+        """In a standby: take the sockets that the running process gives; false: it is gone."""
+        return self._desk.engine.sockets.hear_peer()
 
     @property
     def state(self) -> int:

@@ -104,6 +104,7 @@ class Desk:
                 continue
             self._keep(record)
             self._transports.take_over(record, now)
+        self.engine.sockets.taken_over()
         self.engine.transcoder.take_over()
         self.engine.guard.take_over()
         self._board.take_over()
@@ -346,6 +347,7 @@ class Desk:
             if record is not None:
                 event = Dtmf(leg=record.name, call=record.call, digit=digit.digit, duration_ms=digit.duration_ms)
                 self._say(record.client, "dtmf", event)
+        self.engine.sockets.give()
         if now >= self._timeouts_due:
             self._timeouts_due = now + TIMEOUT_CHECK_SECONDS
             self._check_timeouts(now)

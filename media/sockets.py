@@ -4,6 +4,7 @@ Rules:
 - A leg shares the pair where its peer's address tells it apart; a leg that can't be told apart gets a pair of its own.
 - RTP on an even port, RTCP on the next one (RFC 3550 section 11). A port is tried once a round; a range without a free pair is ``full``.
 - Own sockets are found readable by one epoll.
+- Where a standby is there it gets every own pair (`media.handover`); one that takes over goes on with them instead of binding.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import socket
 
 from media.config import MediaConfiguration
 from media.datagrams import stamped
+from media.handover import Giver, Taker
 
 SHARED_BUFFER_BYTES = 16 << 20
 """Kernel queue of the shared pair, as far as the system allows."""
@@ -43,7 +45,8 @@ class Sockets:
 
     Args:
         configuration: host and port range.
-        given: descriptors ``rtp`` and ``rtcp`` of the shared pair; bound from the range where missing.
+        given: descriptors ``rtp`` and ``rtcp`` of the shared pair; bound from the range where missing. ``peer``: in a standby, the
+            socket to the process that runs.
 
     Raises:
         PortsExhaustedError: no pair for all legs could be bound.
@@ -78,6 +81,31 @@ class Sockets:
         self.port_rtcp: int = self._shared.rtcp.getsockname()[1]
         self.leg_of: dict[int, tuple[int, bool]] = {}
         """Own descriptor to its leg, and whether it carries RTCP."""
+        self._giver: Giver | None = None
+        self._taker = Taker(given["peer"]) if "peer" in given else None
+
+    def standby(self, peer: int) -> None:
+        """A standby is there: give it the pairs that are open, and those to come. ``peer`` is ours from now on."""
+        if self._giver is not None:
+            self._giver.close()
+        self._giver = Giver(peer)
+        for pair in self._pairs.values():
+            self._giver.opened(pair.port)
+
+    def give(self) -> None:
+        """Tell the standby what it does not know yet."""
+        if self._giver:
+            self._giver.say({pair.port: (pair.rtp.fileno(), pair.rtcp.fileno()) for pair in self._pairs.values()})
+
+    def hear_peer(self) -> bool:
+        """In a standby: take the pairs that were given; false: the giver is gone."""
+        return self._taker is not None and self._taker.hear()
+
+    def taken_over(self) -> None:
+        """All legs that another process left have their sockets: what nobody wanted is closed."""
+        if self._taker is not None:
+            self._taker.close()
+            self._taker = None
 
     @staticmethod
     def _more_files() -> None:
@@ -108,14 +136,20 @@ class Sockets:
                     side.close()
         raise PortsExhaustedError(f"no free pair of ports in {wanted or self._first}-{wanted or self._last} on {self._host}")
 
+    def _given(self, port: int) -> Pair | None:
+        given = self._taker.pairs.pop(port, None) if self._taker is not None else None
+        return None if given is None else Pair(*(socket.socket(fileno=each) for each in given))
+
     def open(self, leg: int, port: int = 0) -> int:
         """Give a leg a pair of its own, on a free port or this one; returns its RTP port.
 
         Raises:
             PortsExhaustedError: none is free.
         """
-        pair = self._bind(port)
+        pair = self._given(port) or self._bind(port)
         self._pairs[leg] = pair
+        if self._giver is not None:
+            self._giver.opened(pair.port)
         for side, is_rtcp in ((pair.rtp, False), (pair.rtcp, True)):
             side.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, OWN_BUFFER_BYTES)
             stamped(side)
@@ -132,6 +166,8 @@ class Sockets:
             self._poll.unregister(side.fileno())
             del self.leg_of[side.fileno()]
         pair.close()
+        if self._giver is not None:
+            self._giver.shut(pair.port)
 
     def rtp_of(self, leg: int) -> int:
         """Descriptor that a leg's RTP goes out by."""
@@ -160,5 +196,8 @@ class Sockets:
         """Close all own pairs; the descriptors that were given stay open (their owner's)."""
         for leg in list(self._pairs):
             self.shut(leg)
+        if self._giver is not None:
+            self._giver.close()
+        self.taken_over()
         self._poll.close()
         self._shared.close()

@@ -82,3 +82,21 @@ class LocatingCore(Protocol):
 
     def located(self, id: int, located: Located, now: float) -> None:
         """Where it is reached."""
+
+
+@runtime_checkable
+class Replaceable(Protocol):
+    """A core whose process has a standby (`agent.standby`)."""
+
+    def warm(self, configuration: Configuration, now: float) -> None:
+        """In the standby: load everything, touch nothing. `Core.configure` then goes on where the process before was.
+
+        Raises:
+            ValueError: as `Core.configure`.
+        """
+
+    def standby(self, peer: int) -> None:
+        """In the process that runs: a standby is warm; ``peer`` is the socket to it, ours to close."""
+
+    def hear_peer(self) -> bool:
+        """In the standby: the socket ``peer`` is readable; false: the running process is gone."""

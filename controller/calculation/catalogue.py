@@ -24,6 +24,10 @@ class Kind(NamedTuple):
     """Units of this kind that fit on one machine, old and new ones together."""
     state: bool = False
     """It keeps state on its machine's disk."""
+    memory: tuple[str, ...] = ()
+    """Memory files that outlive its process."""
+    standby: bool = False
+    """A second process waits to take over."""
     movable: bool = False
     """It may be moved to an empty machine for the sake of balance; not a proxy, which holds users' connections."""
 
@@ -32,7 +36,17 @@ KINDS: dict[str, Kind] = {
     "proxy": Kind(weight=1, dependent=True, shared=True, port_first=5060, port_step=2, port_slots=16),
     "call_router": Kind(weight=2, dependent=False, shared=False, port_first=5160, port_step=2, port_slots=32, movable=True),
     "load_balancer": Kind(weight=0, dependent=False, shared=False, port_first=5260, port_slots=64),
-    "media_processor": Kind(weight=2, dependent=True, shared=False, port_first=10000, port_step=8000, port_slots=6, movable=True),
+    "media_processor": Kind(
+        weight=2,
+        dependent=True,
+        shared=False,
+        port_first=10000,
+        port_step=8000,
+        port_slots=6,
+        memory=("state",),
+        standby=True,
+        movable=True,
+    ),
     "routing": Kind(weight=1, dependent=True, shared=False, port_first=0, movable=True),
     "call_queue": Kind(weight=1, dependent=True, shared=False, port_first=0),
     "resource_database": Kind(weight=1, dependent=True, shared=True, port_first=0, state=True),

@@ -42,6 +42,8 @@ def _unit(draft: Draft, machine: Machine, unit: Unit) -> DocumentUnit:
         arguments=[unit.kind, unit.id],
         sockets=_sockets(draft, machine, unit),
         state=KINDS[unit.kind].state,
+        memory=list(KINDS[unit.kind].memory),
+        standby=KINDS[unit.kind].standby,
         drain_seconds=unit.drain_seconds if unit.intent == "drain" else None,
     )
 

@@ -3,20 +3,25 @@
 Rules:
 - A tick every `TICK_SECONDS`, by absolute deadlines: a late tick does not move the ones after it. After a pause longer
   than `LATE_SECONDS_MAX` counting starts afresh instead of catching up.
+- A processor that died leaves its legs in the memory file ``state``: the next process goes on with them, a warm standby within
+  milliseconds. A file of another layout is emptied.
 - Draining: balancers give it nothing new but what names it, so every job is done. `GRACE_SECONDS` before the
   deadline the routers are told of the legs that are still there (``leg-ending``), so that they end these calls in order.
 """
 
+import os
 from collections.abc import Sequence
 
 import msgspec
 
+from media.config import MediaConfiguration
 from media.control import TICK_SECONDS, LegReport, MediaError, MediaProcessor, Query
 from telephony.config import Configuration, MediaProcessorConfiguration
 from telephony.core import Job
 from telephony.effects import Effect, Reply, Tell
 from telephony.jobs.media import STEPS_MAX, LegEnding, StepDone, Steps
 from telephony.jobs.protocol import BAD_REQUEST, OK
+from telephony.service.log import say
 from telephony.sip.flow import Flow
 
 LATE_SECONDS_MAX = 0.1
@@ -29,15 +34,21 @@ _decode_steps = msgspec.msgpack.Decoder(Steps).decode
 _decode_reports = msgspec.msgpack.Decoder(list[LegReport]).decode
 
 
+def _media(configuration: Configuration) -> MediaConfiguration:
+    if not isinstance(configuration, MediaProcessorConfiguration):
+        raise ValueError(f"a media processor's configuration is wanted, not a {type(configuration).__name__}")
+    return configuration.media
+
+
 class Media:
     """One media processor.
 
     Args:
-        sockets: descriptors of the UDP sockets ``rtp`` and ``rtcp``.
+        sockets: descriptors of the UDP sockets ``rtp`` and ``rtcp``, of the memory file ``state``, and in a standby ``peer``.
     """
 
     def __init__(self, sockets: dict[str, int]) -> None:
-        self._sockets = {name: descriptor for name, descriptor in sockets.items() if name in ("rtp", "rtcp")}
+        self._sockets = {name: descriptor for name, descriptor in sockets.items() if name in ("rtp", "rtcp", "state", "peer")}
         self._processor: MediaProcessor | None = None
         self._tick_at: float | None = None
         self._ends_at: float | None = None
@@ -45,14 +56,45 @@ class Media:
         self._clients: set[str] = set()
         self._effects: list[Effect] = []
 
-    def configure(self, configuration: Configuration, now: float) -> None:
-        if not isinstance(configuration, MediaProcessorConfiguration):
-            raise ValueError(f"a media processor's configuration is wanted, not a {type(configuration).__name__}")
+    def warm(self, configuration: Configuration, now: float) -> None:
+        """Load the engine and map the legs of the process that runs.
+
+        Raises:
+            ValueError: its memory holds another layout.
+        """
+        media = _media(configuration)
         if self._processor is None:
-            self._processor = MediaProcessor(configuration.media, self._sockets, now)
-            self._tick_at = now + TICK_SECONDS
+            self._processor = MediaProcessor(media, self._sockets, now)
         else:
-            self._processor.configure(configuration.media)
+            self._processor.configure(media)
+
+    def configure(self, configuration: Configuration, now: float) -> None:
+        media = _media(configuration)
+        if self._tick_at is not None and self._processor is not None:
+            self._processor.configure(media)
+            return
+        if self._processor is None:
+            try:
+                self._processor = MediaProcessor(media, self._sockets, now)
+            except ValueError as error:
+                say(f"legs of another process are lost: {error}")
+                os.ftruncate(self._sockets["state"], 0)
+                self._processor = MediaProcessor(media, self._sockets, now)
+        self._processor.hear_peer()
+        legs = self._processor.take_over(now)
+        if legs:
+            say(f"goes on with {legs} legs")
+        self._tick_at = now if legs else now + TICK_SECONDS
+
+    def standby(self, peer: int) -> None:
+        if self._processor is None:
+            os.close(peer)
+        else:
+            self._processor.standby(peer)
+
+    def hear_peer(self) -> bool:
+        """Take what the running process gives; false: it is gone."""
+        return self._processor is not None and self._processor.hear_peer()
 
     def job(self, job: Job, now: float) -> None:
         assert self._processor is not None

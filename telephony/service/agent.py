@@ -4,6 +4,8 @@
 | --- | --- | --- |
 | agent -> service | ``C`` + generation (u64), one descriptor | configuration: a sealed memfd |
 | | ``D`` + seconds (f64) | drain; ``U``: take new work again; ``S``: stop now |
+| | ``P``, one descriptor | a standby is warm: the socket to it |
+| | ``T`` | to a standby: take over |
 | service -> agent | ``A`` + generation | applied |
 | | ``F`` + generation + ``code: message`` | could not be applied, the one before stays |
 | | ``R`` + remaining work (u32) | on change, at most `REPORTS_PER_SECOND` |
@@ -11,7 +13,8 @@
 
 Numbers are big endian. It is an AF_UNIX SOCK_SEQPACKET socket, `HOTSWITCH_SERVICE_FD`; its end means that the agent
 is gone. Sockets come as ``LISTEN_FDS`` and ``LISTEN_FDNAMES``, readiness and watchdog go to ``NOTIFY_SOCKET`` (systemd's
-sd_listen_fds and sd_notify).
+sd_listen_fds and sd_notify). Memory files that the agent keeps for the service come among the sockets. A process started with
+``HOTSWITCH_STANDBY=1`` gets the same ones and ``peer``, the socket to the process that runs; it touches none of them before ``T``.
 """
 
 import contextlib
@@ -50,7 +53,17 @@ class StopWanted(NamedTuple):
     agent_gone: bool
 
 
-Word = Configured | DrainWanted | UndrainWanted | StopWanted
+class StandbyReady(NamedTuple):
+    """A standby is warm; the receiver owns the descriptor."""
+
+    peer: int
+
+
+class TakeOverWanted(NamedTuple):
+    """The process that ran is gone: go on where it was."""
+
+
+Word = Configured | DrainWanted | UndrainWanted | StopWanted | StandbyReady | TakeOverWanted
 
 
 class Environment(NamedTuple):
@@ -64,6 +77,8 @@ class Environment(NamedTuple):
     """0: nobody watches."""
     state_directory: str
     """Empty: none."""
+    standby: bool = False
+    """This process waits until it is told to take over."""
 
 
 def read_environment(environment: dict[str, str], pid: int) -> Environment:
@@ -87,6 +102,7 @@ def read_environment(environment: dict[str, str], pid: int) -> Environment:
         notify_socket=environment.get("NOTIFY_SOCKET", ""),
         watchdog_seconds=int(environment.get("WATCHDOG_USEC", "0")) / 1_000_000,
         state_directory=environment.get("STATE_DIRECTORY", ""),
+        standby=environment.get("HOTSWITCH_STANDBY", "") == "1",
     )
 
 
@@ -130,6 +146,8 @@ class Agent:
                     words.append(StopWanted(agent_gone=True))
                     return words
                 word = _read_word(data, descriptors)
+                if isinstance(word, StandbyReady):
+                    descriptors = []
                 if word is not None:
                     words.append(word)
             finally:
@@ -204,4 +222,8 @@ def _read_word(data: bytes, descriptors: list[int]) -> Word | None:
         return UndrainWanted()
     if kind == b"S" and not rest:
         return StopWanted(agent_gone=False)
+    if kind == b"P" and not rest and len(descriptors) == 1:
+        return StandbyReady(descriptors[0])
+    if kind == b"T" and not rest:
+        return TakeOverWanted()
     return None

@@ -6,11 +6,12 @@ Rules:
 - A fault of ours in one message is said and costs that message, not the process.
 """
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from telephony.config import Configuration, ProxyConfiguration
-from telephony.core import Core, Job, LocatingCore
+from telephony.core import Core, Job, LocatingCore, Replaceable
 from telephony.dns import system
 from telephony.effects import Ask, Close, Effect, Locate, Notify, Reply, Send, Tell
 from telephony.jobs.client import Answered
@@ -77,6 +78,27 @@ class Running:
             self._datagrams.read(name, _reads(configuration, name))
         for name in self._streams.names():
             self._streams.accept(name, _reads(configuration, name))
+
+    def warm(self, configuration: Configuration, now: float) -> None:
+        """In a standby: load all that `configure` will need.
+
+        Raises:
+            ValueError: the core refuses the configuration, or has no standby.
+        """
+        if not isinstance(self._core, Replaceable):
+            raise ValueError("this kind of service has no standby")
+        self._core.warm(configuration, now)
+
+    def standby(self, peer: int) -> None:
+        """A standby of this process is warm."""
+        if isinstance(self._core, Replaceable):
+            self._core.standby(peer)
+        else:
+            os.close(peer)
+
+    def hear_peer(self) -> bool:
+        """In a standby: the process that runs said something; false: it is gone."""
+        return isinstance(self._core, Replaceable) and self._core.hear_peer()
 
     def drain(self, deadline: float, now: float) -> None:
         self._touched = True

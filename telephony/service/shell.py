@@ -1,5 +1,7 @@
 """The process of a service: starts without configuration, applies each one that the agent sends, ends when told.
 
+A standby makes everything ready with each configuration, and applies the last one when it is told to take over.
+
 A turn: wait -> handle what is readable -> timers that are due -> effects -> reports to the agent.
 """
 
@@ -13,14 +15,16 @@ import msgspec
 
 from telephony.config import Configuration, decode
 from telephony.effects import Effect, Notify
-from telephony.service import clock, kinds
+from telephony.service import clock, kinds, running
 from telephony.service.agent import (
     REPORTS_PER_SECOND,
     Agent,
     Configured,
     DrainWanted,
     Environment,
+    StandbyReady,
     StopWanted,
+    TakeOverWanted,
     UndrainWanted,
     Word,
     read_environment,
@@ -64,6 +68,10 @@ class Shell:
         self._engine: Engine | None = None
         """The same, once it has its first configuration."""
         self._stopping = False
+        self._standby: Configured | None = None
+        """In a standby: what it will apply."""
+        self._waits = environment.standby
+        self._code = 0
         self._ready = False
         self._said_remaining = 0
         self._report_at = 0.0
@@ -101,7 +109,7 @@ class Shell:
         wake_writer.close()
         self._agent.close()
         self._loop.close()
-        return 0
+        return self._code
 
     def _work(self) -> bool:
         now = clock.now()
@@ -160,7 +168,17 @@ class Shell:
         now = clock.now()
         engine = self._engine
         if isinstance(word, Configured):
-            self._configure(word, now)
+            if self._waits:
+                self._warm(word, now)
+            else:
+                self._configure(word, now)
+        elif isinstance(word, TakeOverWanted):
+            self._take_over(now)
+        elif isinstance(word, StandbyReady):
+            if isinstance(engine, running.Running):
+                engine.standby(word.peer)
+            else:
+                os.close(word.peer)
         elif isinstance(word, StopWanted):
             if word.agent_gone:
                 say("the agent is gone")
@@ -170,14 +188,61 @@ class Shell:
         elif engine is not None and isinstance(word, UndrainWanted):
             engine.undrain(now)
 
+    def _warm(self, word: Configured, now: float) -> None:
+        """In a standby. One that fails ends: the agent starts another one later."""
+        try:
+            configuration = self._read(word)
+            made = self._made
+            if made is None:
+                self._made = made = self._make(configuration, now)
+                peer = self._environment.sockets.get("peer")
+                if peer is not None:
+                    self._loop.add(peer, READ, self._peer_ready)
+            if not isinstance(made, running.Running):
+                raise ValueError(f"a {self._kind} has no standby")
+            made.warm(configuration, now)
+        except (msgspec.DecodeError, ValueError, OSError) as error:
+            say(f"standby: {error}")
+            self._stopping, self._code = True, 1
+            return
+        if self._standby is None:
+            gc.collect()
+            gc.freeze()
+            self._agent.state("READY=1")
+        self._standby = word
+
+    def _peer_ready(self, events: int) -> None:
+        if not (isinstance(self._made, running.Running) and self._made.hear_peer()):
+            self._loop.remove(self._environment.sockets["peer"])
+
+    def _take_over(self, now: float) -> None:
+        word, self._standby = self._standby, None
+        if not self._waits or word is None:
+            return
+        self._waits = False
+        self._configure(word, now)
+        if self._engine is not None:
+            self._ready = True
+            self._agent.state("READY=1")
+
+    def _read(self, word: Configured) -> Configuration:
+        """Decode and check a configuration.
+
+        Raises:
+            msgspec.DecodeError: it is malformed.
+            ValueError: it is another unit's.
+        """
+        configuration = decode(word.data)
+        kind = type(configuration).__struct_config__.tag
+        if kind != self._kind:
+            raise ValueError(f"configuration of a {kind} for a {self._kind}")
+        if configuration.id != self._unit:
+            raise ValueError(f"configuration of {configuration.id} for {self._unit}")
+        return configuration
+
     def _configure(self, word: Configured, now: float) -> None:
         try:
-            configuration = decode(word.data)
-            kind = type(configuration).__struct_config__.tag
-            if kind != self._kind:
-                raise ValueError(f"configuration of a {kind} for a {self._kind}")
-            if configuration.id != self._unit:
-                raise ValueError(f"configuration of {configuration.id} for {self._unit}")
+            configuration = self._read(word)
             if self._made is None:
                 self._made = self._make(configuration, now)
             self._made.configure(configuration, now)
@@ -200,10 +265,8 @@ class Shell:
             if "jobs" not in sockets:
                 raise ValueError("a load balancer needs its listening socket `jobs`")
             return Server(self._loop, sockets["jobs"], now)
-        from telephony.service.running import Running
-
         place = kinds.Place(self._unit, self._environment.state_directory, sockets)
-        return Running(kinds.make(self._kind, place, configuration, now), self._loop, sockets)
+        return running.Running(kinds.make(self._kind, place, configuration, now), self._loop, sockets)
 
     def _terminated(self, number: int, frame: object) -> None:
         self._stopping = True

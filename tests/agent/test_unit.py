@@ -216,27 +216,26 @@ def test_a_bundle_that_cannot_be_had_is_told() -> None:
 def test_a_standby_takes_over_a_few_times_in_a_row() -> None:
     machine = running()
     for failures in range(1, TAKE_OVERS_MAX + 1):
-        assert machine.can_be_replaced()
+        assert machine.can_be_replaced(10)
         machine.replaced(100 + failures, "killed by SIGKILL", 10)
         machine.configured(10)
         assert (machine.take(), machine.pid, machine.failures, machine.restarts) == ([Action.TAKE_OVER], 100 + failures, failures, failures)
         assert machine.deadline() == 10 + START_SECONDS_MAX
         machine.ready(10)
         assert machine.report().state == "healthy"
-    assert not machine.can_be_replaced()
-    machine.exited("killed by SIGKILL", 10 + SETTLED_SECONDS)
-    assert machine.failures == 1, "it was well for long enough"
+    assert not machine.can_be_replaced(9 + SETTLED_SECONDS)
+    assert machine.can_be_replaced(10 + SETTLED_SECONDS), "it was well for long enough"
 
 
 def test_a_silent_one_is_replaced_and_a_stopped_one_is_not() -> None:
     machine = running()
     machine.timeout(WATCHDOG_SECONDS)
-    assert machine.take() == [Action.KILL] and machine.can_be_replaced()
+    assert machine.take() == [Action.KILL] and machine.can_be_replaced(WATCHDOG_SECONDS)
     machine.want(None, WATCHDOG_SECONDS)
-    assert not machine.can_be_replaced()
+    assert not machine.can_be_replaced(WATCHDOG_SECONDS)
     changed = running()
     changed.want(spec(bundle="c"), 1)
-    assert not changed.can_be_replaced()
+    assert not changed.can_be_replaced(1)
 
 
 def test_a_drain_goes_on_in_the_standby() -> None:
@@ -300,7 +299,7 @@ def test_whatever_happens(steps: list[tuple[str, float]]) -> None:
             case "exited" if process:
                 process = False
                 machine.exited("exit code 1", now)
-            case "replaced" if process and machine.can_be_replaced():
+            case "replaced" if process and machine.can_be_replaced(now):
                 machine.replaced(78, "exit code 1", now)
             case "drain":
                 wanted = spec(drain_seconds=seconds, bundle=f"b{version}")

@@ -105,6 +105,12 @@ class Running:
             check=False,
         )
 
+    def background(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start one command of ours; whoever leaves its context has waited for its end."""
+        environment = self.environment | {"HOTSWITCH_API": self.api_url, "HOTSWITCH_TOKEN": self.token}
+        environment.pop(MARK)
+        return subprocess.Popen([str(COMMAND), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment)
+
     def get(self, path: str) -> Any:
         """JSON of a resource of the API, ``machines``."""
         answer = self.api.get(f"/v1/{path}")

@@ -1,5 +1,6 @@
 """Point 6: each kind of service is killed while calls go on; it is started again, its balancers know at once, others notice nothing."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -26,7 +27,6 @@ def test_killed_service_is_back_and_calls_go_on(cluster: Running, tmp_path: Path
         caller.wait("CALL_ESTABLISHED")
         wait_for(lambda: caller.heard_seconds() > 0.5, name="audio")
         victim = services(cluster, kind)[-1]
-        carried = victim["remaining"] if kind in ("media_processor",) else 0
         os.kill(victim["pid"], signal.SIGKILL)
         again = wait_for(
             lambda: [
@@ -37,16 +37,37 @@ def test_killed_service_is_back_and_calls_go_on(cluster: Running, tmp_path: Path
             name=f"{victim['id']} started again",
         )[0]
         assert again["restarts"] >= 1
-        if not carried:  # the call is not on what was killed
-            heard = caller.heard_seconds()
-            wait_for(lambda: caller.heard_seconds() > heard + 1.0, name="audio after the kill")
-            assert not [event for event in caller.events if event["type"] == "CALL_CLOSED"]
-            caller.hang_up()
-            caller.wait("CALL_CLOSED")
+        heard = caller.heard_seconds()
+        wait_for(lambda: caller.heard_seconds() > heard + 1.0, name="audio after the kill")
+        assert not [event for event in caller.events if event["type"] == "CALL_CLOSED"]
+        caller.hang_up()
+        caller.wait("CALL_CLOSED")
+        if kind != "media_processor":  # that is told packet by packet below
             assert caller.heard().gaps(440.0) <= 0.08
     wait_for(lambda: kinds(cluster) == before, name=f"the services {before}")
     done = cluster.command("loadtest", f"sip:9196@{cluster.sip}", "--rate", "8", "--calls", "8", "--duration", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_calls_of_a_killed_media_processor_lose_no_packet(own_cluster: Running) -> None:
+    """Each is killed under calls; its standby goes on with the same sockets, SSRCs and sequence numbers."""
+
+    def warm() -> bool:
+        names = list(own_cluster.processes().values())
+        return names.count("media-processor") == 2 * len(services(own_cluster, "media_processor"))
+
+    wait_for(warm, name="a standby for each media processor")
+    with own_cluster.background(
+        "loadtest", f"sip:9196@{own_cluster.sip}", "--rate", "10", "--calls", "20", "--duration", "6", "--json"
+    ) as load:
+        wait_for(lambda: sum(each["remaining"] for each in services(own_cluster, "media_processor")) == 20, name="20 legs")
+        for victim in services(own_cluster, "media_processor"):
+            os.kill(victim["pid"], signal.SIGKILL)
+        report = json.loads(load.communicate()[0])
+    print("longest gap, ms:", report["gap_max_ms"])
+    assert (report["completed"], report["with_audio"], report["failed"]) == (20, 20, 0)
+    assert report["packets_received"] == report["packets_sent"] > 20 * 290
+    assert {each["restarts"] for each in services(own_cluster, "media_processor")} == {1}
 
 
 def test_controller_and_broker_are_not_missed_by_calls(own_cluster: Running, tmp_path: Path) -> None:

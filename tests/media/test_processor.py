@@ -42,6 +42,20 @@ def test_echo_sends_every_byte_back_as_a_stream_of_its_own(engine: Bench) -> Non
     assert report.connected_to == "echo" and report.mos > 4.3
 
 
+def test_what_waited_while_nobody_served_is_not_lost(engine: Bench) -> None:
+    """After half a second without a tick the kernel holds many packets of few legs."""
+    phones = [engine.phone(f"leg{number}") for number in range(3)]
+    for number, _ in enumerate(phones):
+        engine.connect(f"leg{number}", control.Echo())
+    for phone in phones:
+        for payload in frames(1, 27):
+            phone.send(payload)
+    engine.now += 0.54
+    engine.ticks(4)
+    for phone in phones:
+        assert [packet.payload for packet in phone.received()] == frames(1, 27)
+
+
 def test_a_bridge_changes_the_law_and_keeps_gaps(engine: Bench) -> None:
     one, two = engine.phone("a"), engine.phone("b", formats="8 101")
     engine.connect("a", control.Bridge("b"))

@@ -113,6 +113,36 @@ def test_a_leg_on_its_own_port_keeps_it(engine: Bench, kept: Pair) -> None:
     assert audio_port(again.sdp) == phone.to[1]
 
 
+def test_a_port_that_was_given_is_never_closed(engine: Bench, kept: Pair) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    phones = []
+    for name in ("early", "late", "gone"):
+        if name == "late":
+            engine.processor.standby(ours.detach())
+        phone = Phone()
+        engine.phones.append(phone)
+        phones.append(phone)
+        phone.take(engine.do("propose", control.Propose(leg=name, call="c")).sdp)
+        engine.do("accept", control.Accept(leg=name, sdp=phone.offer()))
+        engine.connect(name, control.Echo())
+    engine.ticks()
+    engine.do("release", control.Release(leg="gone"))
+    engine.ticks()
+    with theirs:
+        standby = MediaProcessor(engine.configuration, {**kept.sockets(), "peer": theirs.fileno()}, engine.now)
+        assert standby.hear_peer()
+    # What comes between two processes is in the kernel's queue: a port that was closed would have lost it.
+    for phone in phones[:2]:
+        phone.send(b"\x01" * 160)
+    engine.processor._desk.engine.sockets.close()
+    engine.processor = standby
+    assert not standby.hear_peer()
+    assert standby.take_over(engine.now) == 2
+    engine.ticks(4)
+    for phone in phones[:2]:
+        assert [packet.payload[0] for packet in phone.received()] == [1]
+
+
 def test_a_source_goes_on_where_it_was(engine: Bench, kept: Pair) -> None:
     phone = engine.phone("a")
     engine.connect("a", control.Play("music"))

@@ -1,5 +1,6 @@
 """A media processor's place in the shell, with the real engine."""
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -71,6 +72,49 @@ def test_several_steps_are_one_job_and_one_that_fails_stops_nothing(media: Media
     assert (status, [one.status for one in done]) == ("ok", ["ok", "bad-request", "ok", "ok"])
     assert decode(done[2].body, type=Done) == Done()
     assert decode(done[3].body, type=list[LegReport])[0].connected_to == "echo"
+
+
+def configuration(**changes: int) -> MediaProcessorConfiguration:
+    media = MediaConfiguration(host="127.0.0.1", rtp_port_first=38000, rtp_port_last=38019, **changes)  # type: ignore[arg-type]
+    return MediaProcessorConfiguration(id="media-1", platform="voice", jobs=NO_KEYS, media=media)
+
+
+def test_a_standby_goes_on_with_the_legs() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    state = os.memfd_create("state")
+    first, standby = Media({"state": state}), Media({"state": state, "peer": theirs.fileno()})
+    first.configure(configuration(), 1000.0)
+    standby.warm(configuration(), 1000.0)
+    standby.warm(configuration(), 1000.0)
+    assert standby.deadline() is None, "it does not tick"
+    first.standby(ours.detach())
+    assert ask(first, "offer", Offer(leg="a", call="c", sdp=SDP))[0] == "ok"
+    first.timeout(1000.005)
+    assert standby.hear_peer()
+    # The first one is gone; what it held in memory is not.
+    standby.configure(configuration(), 1000.1)
+    assert (standby.remaining(), standby.deadline()) == (1, 1000.1)
+    status, body = ask(standby, "release", Release(leg="a"))
+    assert (status, decode(body, type=LegReport).call) == ("ok", "c")
+    for core in (first, standby):
+        core.close()
+    theirs.close()
+    os.close(state)
+
+
+def test_memory_of_another_layout_is_emptied() -> None:
+    state = os.memfd_create("state")
+    first = Media({"state": state})
+    first.configure(configuration(), 1000.0)
+    assert ask(first, "offer", Offer(leg="a", call="c", sdp=SDP))[0] == "ok"
+    with pytest.raises(ValueError, match="7 legs"):
+        Media({"state": state}).warm(configuration(legs_max=7), 1000.0)
+    second = Media({"state": state})
+    second.configure(configuration(legs_max=7), 1000.0)
+    assert second.ready() and second.remaining() == 0
+    for core in (first, second):
+        core.close()
+    os.close(state)
 
 
 @pytest.mark.parametrize("body", [b"noise", encode(Steps(steps=[Step("query", b"")] * (STEPS_MAX + 1)))])
