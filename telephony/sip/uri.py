@@ -153,4 +153,5 @@ def _host(match: re.Match[str]) -> str:
         ValueError: what stands in brackets is no IPv6 address.
     """
     literal: str | None = match[1]
-    return match[2].lower() if literal is None else str(IPv6Address(literal))
+    # the first grammar wanted a colon too many before an IPv4 address, and some wrote it (RFC 5118 section 4.10)
+    return match[2].lower() if literal is None else str(IPv6Address(literal.replace(":::", "::")))
