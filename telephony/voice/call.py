@@ -193,6 +193,11 @@ class Call:
         if (told := self._told.get(session.id)) is not None:
             told.answered(status, message, now)
 
+    def idle(self, session: Session, now: float) -> None:
+        """A change that this party asked for is over."""
+        if (told := self._told.get(session.id)) is not None:
+            told.acknowledged(now)
+
     def move(self, legs: Legs, leg: str, now: float) -> None:
         """The caller's leg is on another processor now; all others of the call end here."""
         self._told.pop(self.caller.id, None)

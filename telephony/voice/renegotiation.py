@@ -32,7 +32,7 @@ class Renegotiation:
         leg: the party's, on the call's media processor.
     """
 
-    __slots__ = ("_busy", "_call", "_leg", "_said", "_session", "_timer", "_trying", "_wanted")
+    __slots__ = ("_blocked", "_busy", "_call", "_leg", "_said", "_session", "_timer", "_trying", "_wanted")
 
     def __init__(self, call: "Call", session: Session, leg: str) -> None:
         self._call = call
@@ -42,6 +42,8 @@ class Renegotiation:
         self._said: Direction = "sendrecv"
         self._trying: Direction = "sendrecv"
         self._busy = False
+        self._blocked = False
+        """A change of the party's own is under way."""
         self._timer: Timer | None = None
 
     def want(self, direction: Direction, now: float) -> None:
@@ -55,11 +57,18 @@ class Renegotiation:
             return
         cancel(self._timer)
         if not self._session.idle:
+            self._blocked = True
             self._later(now)
             return
+        self._blocked = False
         self._busy = True
         self._trying = self._wanted
         self._call.legs.propose(self._leg, self._proposed, direction=self._trying)
+
+    def acknowledged(self, now: float) -> None:
+        """The party's own change is over."""
+        if self._blocked:
+            self.go_on(now)
 
     def answered(self, status: int, message: Message | None, now: float) -> None:
         """The party's answer to our re-INVITE."""

@@ -73,6 +73,7 @@ def callee_info(call: "Call", now: float, fork: Fork, message: Message) -> str:
 
 
 def _acknowledged(call: "Call", now: float, session: Session, leg: str, message: Message) -> str:
+    call.idle(session, now)
     if session.id not in call.proposed:
         return call.state
     call.proposed.discard(session.id)
