@@ -13,7 +13,7 @@ Rules:
 - 2xx to INVITE are passed up each time they come: their ACK is made above, end to end.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from telephony.sip.build import make_ack
 from telephony.sip.flow import Flow, Send
@@ -57,7 +57,7 @@ class ClientTransaction:
 
     __slots__ = ("_ack", "_expires", "_interval", "_layer", "_timer", "data", "flow", "key", "message", "state", "user")
 
-    FIRST_STATE = CALLING
+    FIRST_STATE: ClassVar[int] = CALLING
 
     def __init__(self, layer: "Transactions", user: ClientUser, message: Message, data: bytes, flow: Flow, key: str) -> None:
         self._layer = layer
@@ -197,7 +197,7 @@ class RequestClient(ClientTransaction):
     """Non-INVITE client transaction (RFC 3261 section 17.1.2)."""
 
     __slots__ = ()
-    FIRST_STATE = TRYING
+    FIRST_STATE: ClassVar[int] = TRYING
 
     def on(self, event: int, message: Message | None, now: float) -> None:
         """Feed the machine."""

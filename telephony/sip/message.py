@@ -355,8 +355,19 @@ class Message:
     def copy(self) -> "Message":
         """An independent copy, for a request that goes to several targets."""
         other = Message.__new__(Message)
-        for name in Message.__slots__:
-            setattr(other, name, getattr(self, name))
+        other._first = self._first
+        other._more = self._more
+        other._shape = self._shape
+        other.body = self.body
+        other.branch = self.branch
+        other.call_id = self.call_id
+        other.cseq = self.cseq
+        other.cseq_method = self.cseq_method
+        other.method = self.method
+        other.reason = self.reason
+        other.status = self.status
+        other.uri = self.uri
+        other.via = self.via
         other._lines = self._lines[:]
         other._top = self._top[:]
         if self._shape is None:

@@ -60,9 +60,10 @@ class Shape:
         """The same message's shape without the first line of this header, which is there."""
         shape = self._popped.get(name)
         if shape is None:
-            shape = Shape.__new__(Shape)
-            for slot in Shape.__slots__:
-                setattr(shape, slot, getattr(self, slot))
+            shape = Shape(())
+            shape.broken, shape.length = self.broken, self.length
+            shape.via, shape.sender, shape.receiver = self.via, self.sender, self.receiver
+            shape.call_id, shape.cseq = self.call_id, self.cseq
             shape.first = first = self.first.copy()
             shape.more = more = None if self.more is None else {name: numbers[:] for name, numbers in self.more.items()}
             if more is not None and name in more:

@@ -33,17 +33,21 @@ Timer = list[Any]
 """``[time, number, callback or None]``; None: cancelled or run."""
 
 
-class _Lane(deque[Timer]):
+class _Lane:
     """Timers of one duration, in the order of their times."""
 
-    sweep_at = SWEEP_ENTRIES_MIN
-    """Length at which cancelled entries are looked for."""
+    __slots__ = ("queue", "sweep_at")
+
+    def __init__(self) -> None:
+        self.queue: deque[Timer] = deque()
+        self.sweep_at = SWEEP_ENTRIES_MIN
+        """Length at which cancelled entries are looked for."""
 
     def sweep(self) -> None:
         """Drop cancelled entries."""
-        live = [timer for timer in self if timer[2] is not None]
-        self.clear()
-        self.extend(live)
+        live = [timer for timer in self.queue if timer[2] is not None]
+        self.queue.clear()
+        self.queue.extend(live)
         self.sweep_at = max(SWEEP_ENTRIES_MIN, 2 * len(live))
 
 
@@ -54,7 +58,7 @@ class Timers:
 
     def __init__(self) -> None:
         self._lanes: dict[float, _Lane] = {seconds: _Lane() for seconds in LANES}
-        self._queues = tuple(self._lanes.values())
+        self._queues = [lane.queue for lane in self._lanes.values()]
         self._heap: list[Timer] = []
         self._heap_sweep_at = SWEEP_ENTRIES_MIN
         self._head: Timer | None = None
@@ -65,15 +69,15 @@ class Timers:
         self._number = number = self._number + 1
         timer: Timer = [now + seconds, number, callback]
         lane = self._lanes.get(seconds)
-        if lane is None or (lane and lane[-1][0] > timer[0]):
+        if lane is None or (lane.queue and lane.queue[-1][0] > timer[0]):
             heappush(self._heap, timer)
             if len(self._heap) > self._heap_sweep_at:
                 self._heap = [entry for entry in self._heap if entry[2] is not None]
                 heapify(self._heap)
                 self._heap_sweep_at = max(SWEEP_ENTRIES_MIN, 2 * len(self._heap))
         else:
-            lane.append(timer)
-            if len(lane) > lane.sweep_at:
+            lane.queue.append(timer)
+            if len(lane.queue) > lane.sweep_at:
                 lane.sweep()
         head = self._head
         if head is None or timer[0] < head[0]:
