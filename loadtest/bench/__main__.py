@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def machine() -> str:
     )
 
 
+def _compiled() -> bool:
+    """There is a compiled core of these sources (``make compiled``)."""
+    looked = subprocess.run([sys.executable, "-c", "from telephony import compiled; raise SystemExit(not compiled.enable())"], check=False)
+    return looked.returncode == 0
+
+
 def main(arguments: list[str]) -> int:
     """0: every part gave valid figures of ours; 1: something was invalid or could not run; 2: wrong use."""
     parser = argparse.ArgumentParser("python -m loadtest.bench", description="Figures of ours beside those of peers, from the same run.")
@@ -67,6 +74,8 @@ def main(arguments: list[str]) -> int:
     checkouts = [Checkout()]
     if chosen.beside is not None:
         checkouts.append(Checkout("beside", address.BESIDE, chosen.beside.resolve()))
+    if _compiled():
+        checkouts.append(Checkout("compiled", address.COMPILED, compiled=True))
     options = Options(1 if chosen.quick else max(1, chosen.rounds), chosen.quick, tuple(checkouts))
     say(machine())
     alone = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

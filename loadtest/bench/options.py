@@ -17,6 +17,8 @@ class Checkout:
     """Where it listens."""
     root: Path | None = None
     """Folder of the working copy; None: this one."""
+    compiled: bool = False
+    """Its services take the compiled core (`telephony.compiled`); otherwise the sources are run."""
 
 
 @dataclass(frozen=True)

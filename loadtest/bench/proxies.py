@@ -3,7 +3,6 @@
 import hashlib
 import secrets
 import sys
-from pathlib import Path
 
 import msgspec
 import zmq
@@ -35,7 +34,7 @@ def _configuration(host: str, jobs: config.Jobs, users: list[config.User]) -> co
     )  # fmt: skip
 
 
-def _proxy(configuration: config.ProxyConfiguration, root: Path | None) -> Unit:
+def _proxy(configuration: config.ProxyConfiguration, checkout: Checkout) -> Unit:
     host = configuration.host
     sockets = {
         "sip-udp": udp(host, address.INNER_PORT),
@@ -44,7 +43,7 @@ def _proxy(configuration: config.ProxyConfiguration, root: Path | None) -> Unit:
         "public-tcp": tcp(host, address.SIP_PORT),
     }
     try:
-        return Unit("proxy", "proxy", configuration, sockets, root)
+        return Unit("proxy", "proxy", configuration, sockets, checkout.root, checkout.compiled)
     finally:
         for opened in sockets.values():
             opened.close()
@@ -60,7 +59,7 @@ class OurProxy:
         self.target = f"{checkout.host}:{address.SIP_PORT}"
         public, secret = _keys()
         jobs = config.Jobs(curve_public=public, curve_secret=secret)
-        self.unit = _proxy(_configuration(checkout.host, jobs, []), checkout.root)
+        self.unit = _proxy(_configuration(checkout.host, jobs, []), checkout)
         self.unit.process.wait_until(lambda: answers_options(self.target))
 
     def roots(self) -> list[int]:
@@ -150,7 +149,7 @@ class OurRegistrar:
             ), {}, root))  # fmt: skip
             known = [config.User(name=user, ha1=_ha1(user, password)) for user in users]
             jobs = config.Jobs(curve_public=proxy_keys[0], curve_secret=proxy_keys[1], balancers=balancers)
-            self.units.append(_proxy(_configuration(host, jobs, known), root))
+            self.units.append(_proxy(_configuration(host, jobs, known), checkout))
             self.units[-1].process.wait_until(lambda: answers_options(self.target))
         except BaseException:
             self.stop()

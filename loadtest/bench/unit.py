@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loadtest.bench.process import NotRunnableError, Process
 from telephony import config
+from telephony.compiled import PURE
 from telephony.shard import steer
 
 FIRST_DESCRIPTOR = 3
@@ -36,6 +37,7 @@ class Unit:
         configuration: what it is told first.
         sockets: bound sockets by name; the service gets copies.
         root: the working copy whose software it runs; None: this one.
+        compiled: it may take the compiled core.
 
     Raises:
         NotRunnableError: it did not become ready; with what it printed.
@@ -43,7 +45,7 @@ class Unit:
 
     def __init__(
         self, kind: str, identifier: str, configuration: config.Configuration, sockets: Mapping[str, socket.socket],
-        root: Path | None = None,
+        root: Path | None = None, compiled: bool = False,
     ) -> None:  # fmt: skip
         self._folder = Path(tempfile.mkdtemp(prefix="hotswitch-unit-"))
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -61,6 +63,7 @@ class Unit:
             "NOTIFY_SOCKET": str(self._folder / "notify"),
             "WATCHDOG_USEC": "10000000",
             "STATE_DIRECTORY": str(self._folder / "state"),
+            PURE: "" if compiled else "1",
         }
         redirections = " ".join(f"{FIRST_DESCRIPTOR + place}<&{fd}" for place, fd in enumerate(lifted))
         closings = " ".join(f"{fd}<&-" for fd in lifted)

@@ -10,9 +10,16 @@ the agent's side of the contract played by somebody else: ``python -m telephony.
 - `running`: a core with its sockets; `shell`: the process.
 """
 
+COMPILED_KINDS = ("proxy", "call_router")
+"""Kinds that work on SIP: they take the compiled core where there is one (`telephony.compiled`)."""
+
 
 def main(arguments: list[str]) -> int:
     """Run the service ``arguments[0]`` (its kind) under the id ``arguments[1]``; returns 0, or 2 for wrong use."""
+    if arguments and arguments[0] in COMPILED_KINDS:
+        from telephony import compiled
+
+        compiled.enable()
     from telephony.service.shell import run
 
     return run(arguments)
