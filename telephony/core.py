@@ -74,6 +74,17 @@ class Core(Protocol):
 
 
 @runtime_checkable
+class MeasuredCore(Protocol):
+    """A core that wants to know whether it can keep up."""
+
+    def waited(self, seconds: float, now: float) -> None:
+        """How long the datagrams that are handed over now have waited in their socket; 0: none is left there.
+
+        Called only where they are read more slowly than they come, and once when that is over.
+        """
+
+
+@runtime_checkable
 class LocatingCore(Protocol):
     """A core that sends to names (`Locate`)."""
 

@@ -59,6 +59,13 @@ class Notify(NamedTuple):
     """``{"event": "...", ...}``; encoded by the shell."""
 
 
+class Admit(NamedTuple):
+    """Let this share of new INVITEs over UDP through, and drop the others unread: their senders repeat them."""
+
+    share: float
+    """0 to 1; 1: all."""
+
+
 class Locate(NamedTuple):
     """Find out by DNS where something is reached; the answer comes back as `LocatingCore.located`."""
 
@@ -71,4 +78,4 @@ class Locate(NamedTuple):
     """Kinds of addresses that can be used: ``A``, ``AAAA`` or both."""
 
 
-Effect = Send | Close | Ask | Reply | Tell | Notify | Locate
+Effect = Send | Close | Ask | Reply | Tell | Notify | Locate | Admit

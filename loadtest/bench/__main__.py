@@ -21,6 +21,7 @@ PARTS = {
     "signalling": "signalling.proxy",
     "sharding": "sharding.sharding",
     "registrar": "signalling.registrar",
+    "overload": "overload.overload",
     "relay": "media.relay",
     "transcode": "media.transcode",
     "opus": "media.opus",
@@ -105,6 +106,10 @@ def main(arguments: list[str]) -> int:
 
 
 COLUMNS = (
+    "calls/s",
+    "cores",
+    "of peak %",
+    "refused per s",
     "proxy alone us",
     "after us",
     "adds %",

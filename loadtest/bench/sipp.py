@@ -72,6 +72,12 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def per_second(folder: Folder, counter: str, name: str = "caller") -> list[int]:
+    """What a counter of the scenario (attribute ``counter``) grew by, in each second of a caller's run; the first is its start."""
+    rows = csv.DictReader(io.StringIO((folder.path / f"{name}.csv").read_text()), delimiter=";")
+    return [int(row[f"{counter}(P)"]) for row in rows]
+
+
 class Callee:
     """SIPp answering calls at `address.CALLEE`."""
 
@@ -106,12 +112,14 @@ class Caller:
         service: user part that it calls.
         timed: also trace every response time.
         many: each call comes from a port of its own, as from a phone of its own.
+        open_seconds: so long calls may be open besides ``hold_ms`` before no more are begun.
     """
 
     def __init__(
         self, folder: Folder, target: str, rate: int, seconds: float, *, scenario: str = "caller.xml", hold_ms: int = 0,
         users: Path | None = None, service: str = "service", timed: bool = False, name: str = "caller",
         many: bool = False,
+        open_seconds: float = 2.0,
     ) -> None:  # fmt: skip
         packages.need("sipp")
         self.asked = max(1, round(rate * seconds))
@@ -128,7 +136,7 @@ class Caller:
             packages.program("sipp"), target, "-sf", str(own), "-s", service, "-i", address.CALLER,
             *(["-t", "un", "-max_socket", str(SOCKETS_MAX)] if many else ["-p", str(address.CALLER_PORT)]),
             "-nostdin", "-buff_size", str(BUFFER_BYTES), "-r", str(rate), "-m", str(self.asked),
-            "-l", str(int(rate * (2 + hold_ms / 1000)) + 200), "-recv_timeout", "8000", "-timeout", str(int(self._seconds)),
+            "-l", str(int(rate * (open_seconds + hold_ms / 1000)) + 200), "-recv_timeout", "8000", "-timeout", str(int(self._seconds)),
             "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
         ]  # fmt: skip
         if users is not None:

@@ -3,6 +3,7 @@
 Rules:
 - Requests are taken from the proxies that the configuration lists; from elsewhere they are ignored, so that a proxy which
   is not listed yet finds another router, or this one a moment later. Responses find their transaction or nothing.
+- When it cannot keep up it refuses new requests, and tells the proxies by how much to reduce (`telephony.sip.overload`).
 - Draining: new requests get 503 with Retry-After; what exists goes on. `GRACE_SECONDS` before the deadline it is ended
   with its cause.
 - Host, port and platform stay as the first configuration gave them.
@@ -19,6 +20,7 @@ from telephony.jobs.protocol import BAD_REQUEST
 from telephony.sip.endpoint import Endpoint
 from telephony.sip.events import InviteReceived, RequestReceived, SubscribeReceived
 from telephony.sip.flow import Flow
+from telephony.sip.overload import Overload
 
 GRACE_SECONDS = 1.0
 RETRY_AFTER_SECONDS = 5
@@ -34,6 +36,7 @@ class CallRouter:
 
     def __init__(self) -> None:
         self._desk: Desk | None = None
+        self._overload: Overload
         self._behaviour: Behaviour | None = None
         self._trusted: frozenset[tuple[str, int]] = frozenset()
         self._ends_at: float | None = None
@@ -52,6 +55,7 @@ class CallRouter:
             )
             self._behaviour = _behaviour(configuration.platform, desk)
             self._desk = desk
+            self._overload = desk.endpoint.transactions.overload = Overload(desk.endpoint.tokens.take())
         before = desk.configuration
         if (before.platform, before.host, before.port) != (configuration.platform, configuration.host, configuration.port):
             raise ValueError("platform and address of a call router cannot change while it runs")
@@ -64,8 +68,17 @@ class CallRouter:
         if data[:4] != b"SIP/" and (flow.host, flow.port) not in self._trusted:
             self.ignored += 1
             return
-        desk.endpoint.receive(data, flow, now)
+        overload = self._overload
+        if now >= overload.touched_until or not overload.sheds(data, flow, desk.endpoint.transactions, now):
+            if data[:6] == b"INVITE":
+                overload.accepted += 1
+            desk.endpoint.receive(data, flow, now)
         self._pump(now)
+
+    def waited(self, seconds: float, now: float) -> None:
+        """How long what is read now has waited in its socket."""
+        if self._desk is not None:
+            self._overload.waited(seconds, now)
 
     def closed(self, flow: Flow, now: float) -> None:
         if self._desk is not None:

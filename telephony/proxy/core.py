@@ -24,7 +24,7 @@ import msgspec
 from telephony.config import Configuration, ProxyConfiguration
 from telephony.core import Job
 from telephony.dns import system
-from telephony.effects import Ask, Close, Effect, Reply, Send
+from telephony.effects import Admit, Ask, Close, Effect, Reply, Send
 from telephony.jobs.resource import Bound, Lookup
 from telephony.proxy.authentication import NOTHING_CHECKED, Authentication
 from telephony.proxy.counters import Counters
@@ -40,6 +40,7 @@ from telephony.sip.client_transaction import ClientTransaction
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
+from telephony.sip.overload import ADAPT_SECONDS, Overload, Restriction
 from telephony.sip.resolution import Located, Sought, literal
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.timers import Timers
@@ -70,6 +71,10 @@ class Proxy:
         self.timers = Timers()
         self.out: list[Effect] = []
         self.transactions = Transactions(self, self.out, self.timers, same_source=True)
+        self.overload = self.transactions.overload = Overload(self.tokens.take())
+        self._adapting = False
+        self._restrictions: dict[tuple[str, int], Restriction] = {}
+        """What routers and proxies have asked us to hold back."""
         self.counters = Counters()
         self.defence = Defence()
         self._report = Report(self.counters, self.defence, self.timers, self.out)
@@ -128,6 +133,8 @@ class Proxy:
         if self.defence.banned and self.defence.drops(flow, now):
             self._drop_banned(flow, now)
             return
+        if now < self.overload.touched_until and self.overload.sheds(data, flow, self.transactions, now):
+            return
         try:
             self.transactions.receive(Message.parse(data), flow, now)
         except MessageError as error:
@@ -136,6 +143,22 @@ class Proxy:
             self._report.want(now)
             if error.message is not None and error.message.method is not None:
                 self._answer_broken(error, flow, now)
+
+    def waited(self, seconds: float, now: float) -> None:
+        """How long what is read now has waited in its socket."""
+        self.overload.waited(seconds, now)
+        if self.overload.shedding and not self._adapting:
+            self._adapting = True
+            self._adapt(now)
+
+    def _adapt(self, now: float) -> None:
+        """Have as much read as can be dealt with."""
+        before = self.overload.share
+        self._adapting = self.overload.adapt(now)
+        if self.overload.share != before:
+            self.out.append(Admit(self.overload.share))
+        if self._adapting:
+            self.timers.start(now, ADAPT_SECONDS, self._adapt)
 
     def closed(self, flow: Flow, now: float) -> None:
         """A connection ended, or a destination refuses."""
@@ -328,6 +351,23 @@ class Proxy:
         forwarding = server.user = Forwarding(self, server, message, targets, records)
         forwarding.start(now)
 
+    def heed(self, via: str, flow: Flow, now: float) -> None:
+        """A router or a proxy of ours has asked for less, or for more again (RFC 7339)."""
+        address = flow[2:4]
+        if address in self._way.cluster:
+            restriction = self._restrictions.get(address) or Restriction()
+            if restriction.heed(via, now):
+                self._restrictions[address] = restriction
+
+    def _held_back(self, flow: Flow, message: Message, now: float) -> bool:
+        restriction = self._restrictions.get(flow[2:4])
+        if restriction is None:
+            return False
+        if restriction.over(now):
+            del self._restrictions[flow[2:4]]
+            return False
+        return restriction.holds_back(message.call_id, now)
+
     def refuse(
         self, server: ServerTransaction, message: Message, status: int, now: float, reason: str | None = None, headers: Headers = ()
     ) -> None:
@@ -397,6 +437,7 @@ class Proxy:
         """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
         method = message.method
         way = self._way
+        self.overload.accepted += 1
         if self.defence.scanned(message, server.source, now):
             self._drop_banned(server.source, now)
             server.abandon()
@@ -428,6 +469,10 @@ class Proxy:
         targets = way.routers(message, now)
         if not targets:
             raise RefusedError(503, "No call router for this request", _RETRY)
+        if self._restrictions:
+            targets = [target for target in targets if not self._held_back(target.flow, message, now)]
+            if not targets:
+                raise RefusedError(503, "Call routers are busy", _RETRY)
         return targets
 
     def _sender(self, message: Message) -> str:

@@ -113,6 +113,8 @@ class Forwarding:
     def response(self, client: ClientTransaction, message: Message, now: float) -> None:
         """From the transaction layer."""
         status = message.status
+        if ";oc=" in message.via:
+            self._proxy.heed(message.via, client.flow, now)
         if status == 100:
             self._alive(client, now)
             return
@@ -205,7 +207,8 @@ class Forwarding:
 
     def _failure(self, client: ClientTransaction, status: int, message: Message | None, now: float) -> None:
         target = self._pending.pop(client)
-        if target.choice is not None and target.router is not None and status in (408, 503) and not self._cancelled:
+        busy = message is not None and ";oc=" in message.via  # it is alive, and says itself what it can take
+        if target.choice is not None and target.router is not None and status in (408, 503) and not (busy or self._cancelled):
             target.choice.suspect(target.router, now)
         if target.datagram is not None and message is None:
             self._proxy.streamless(target, now)

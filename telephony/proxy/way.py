@@ -24,6 +24,7 @@ from telephony.sip.address import Address
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
+from telephony.sip.overload import OFFER
 from telephony.sip.resolution import Hop, Sought, literal
 from telephony.sip.text import parameter, split
 from telephony.sip.tokens import MARK_DIGITS, mark
@@ -363,6 +364,8 @@ class Way:
         """Put our Via on top; its branch."""
         branch = token + _loop_mark(message)
         line = f"{self._vias[target.flow.socket]}{branch}"
+        if target.flow.socket == "sip-udp":
+            line += OFFER
         branch = COOKIE + branch
         if target.relay_route:
             line += f";relay={self.tokens.proof(branch, message.call_id)}"

@@ -6,12 +6,18 @@ Rules:
   way: the transaction layer repeats it. It is counted.
 - A destination that refuses (ICMP port unreachable, RFC 1122 section 4.1.3.3) is reported as a flow that
   closed. Only for sockets that this service has for itself: the errors of a shared one reach anybody.
+- After a full batch the kernel is asked when the last datagram came in (SIOCGSTAMP): how long it has waited tells whether the
+  service keeps up. As long as it does, batches are short and nothing is asked.
 """
 
 import contextlib
+import fcntl
 import socket
+import struct
+import time
 from collections.abc import Callable
 
+from telephony.service.admission import admit
 from telephony.service.kinds import SHARD_PREFIX
 from telephony.service.loop import ERROR, READ, Loop
 from telephony.sip.flow import Flow
@@ -20,6 +26,8 @@ BATCH_DATAGRAMS = 64
 DATAGRAM_BYTES_MAX = 65535
 FLOWS_MAX = 16384
 """Remembered source addresses; when there are more the memory starts afresh."""
+_SIOCGSTAMP = 0x8906
+_TIMEVAL = struct.Struct("ll")
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
 
@@ -30,10 +38,16 @@ class Datagrams:
     Args:
         receive: called with each datagram, its flow.
         refused: called with the flow whose destination refuses.
+        waited: called with the seconds that datagrams have waited, while they come more quickly than they are read.
     """
 
-    def __init__(self, loop: Loop, receive: Callable[[bytes, Flow], None], refused: Callable[[Flow], None]) -> None:
+    def __init__(
+        self, loop: Loop, receive: Callable[[bytes, Flow], None], refused: Callable[[Flow], None], waited: Callable[[float], None]
+    ) -> None:
         self._loop = loop
+        self._waited = waited
+        self._waits: dict[str, float] = {}
+        """Seconds, of sockets that are not read to their end."""
         self._receive = receive
         self._refused = refused
         self._sockets: dict[str, socket.socket] = {}
@@ -62,10 +76,18 @@ class Datagrams:
         udp = self._sockets[name]
         if wanted and name not in self._reading:
             self._reading.add(name)
+            admit(udp, 1.0)
+            _stamp(udp)  # from now on there are stamps
             self._loop.add(udp.fileno(), READ, lambda events: self._ready(name, udp, events))
         elif not wanted and name in self._reading:
             self._reading.discard(name)
             self._loop.remove(udp.fileno())
+            admit(udp, 1.0)
+
+    def admit(self, share: float) -> None:
+        """Let this share of INVITEs through (`telephony.service.admission`)."""
+        for name in self._reading:
+            admit(self._sockets[name], share)
 
     def send(self, data: bytes, flow: Flow) -> None:
         """Send one datagram; it may be lost."""
@@ -99,6 +121,9 @@ class Datagrams:
             try:
                 data, address = recvfrom(DATAGRAM_BYTES_MAX)
             except BlockingIOError:
+                if name in self._waits:
+                    del self._waits[name]
+                    self._waited(max(self._waits.values(), default=0.0))
                 return
             except OSError:
                 continue
@@ -109,6 +134,12 @@ class Datagrams:
                     flows.clear()
                 flow = flows[key] = Flow("udp", name, address[0], address[1])
             receive(data, flow)
+        self._measure(name, udp)
+
+    def _measure(self, name: str, udp: socket.socket) -> None:
+        """How long the last datagram has waited."""
+        self._waits[name] = max(0.0, time.time() - _stamp(udp))
+        self._waited(max(self._waits.values()))
 
     def _errors(self, name: str, udp: socket.socket) -> None:
         for _ in range(BATCH_DATAGRAMS):
@@ -119,3 +150,12 @@ class Datagrams:
             if address:
                 with contextlib.suppress(IndexError, TypeError):
                     self._refused(Flow("udp", name, str(address[0]), int(address[1])))
+
+
+def _stamp(udp: socket.socket) -> float:
+    """When the last datagram that was read came in, Unix time in seconds; now, where the kernel has not noted it."""
+    try:
+        seconds, micros = _TIMEVAL.unpack(fcntl.ioctl(udp.fileno(), _SIOCGSTAMP, bytes(_TIMEVAL.size)))
+    except OSError:
+        return time.time()
+    return float(seconds + micros / 1e6)

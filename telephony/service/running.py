@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from telephony.config import Configuration, ProxyConfiguration
-from telephony.core import Core, Job, LocatingCore, Replaceable
+from telephony.core import Core, Job, LocatingCore, MeasuredCore, Replaceable
 from telephony.dns import system
-from telephony.effects import Ask, Close, Effect, Locate, Notify, Reply, Send, Tell
+from telephony.effects import Admit, Ask, Close, Effect, Locate, Notify, Reply, Send, Tell
 from telephony.jobs.client import Answered
 from telephony.service import clock
 from telephony.service.datagrams import Datagrams
@@ -44,10 +44,11 @@ class Running:
 
     def __init__(self, core: Core, loop: Loop, sockets: dict[str, int]) -> None:
         self._core = core
+        self._measured = core.waited if isinstance(core, MeasuredCore) else _nothing
         self._loop = loop
         self._names: Names | None = None
         """Made when the core asks for the first name."""
-        self._datagrams = Datagrams(loop, self._receive, self._closed)
+        self._datagrams = Datagrams(loop, self._receive, self._closed, self._waited)
         self._streams = Streams(loop, self._receive, self._closed)
         self._jobs = JobSockets(loop)
         for name, descriptor in sockets.items():
@@ -191,6 +192,8 @@ class Running:
                 self._streams.hang_up(effect.flow)
             elif isinstance(effect, Notify):
                 left.append(effect)
+            elif isinstance(effect, Admit):
+                self._datagrams.admit(effect.share)
             elif isinstance(effect, Locate):
                 self._locate(effect, now)
 
@@ -215,6 +218,9 @@ class Running:
         except Exception as error:  # noqa: BLE001
             failure("a message", error)
 
+    def _waited(self, seconds: float) -> None:
+        self._measured(seconds, clock.now())
+
     def _closed(self, flow: Flow) -> None:
         self._touched = True
         self._guard("closed", lambda: self._core.closed(flow, clock.now()))
@@ -235,3 +241,7 @@ def _reads(configuration: Configuration, name: str) -> bool:
         return configuration.public
     number = int(name.removeprefix(SHARD_PREFIX)) if name.startswith(SHARD_PREFIX) else 0
     return number < len(shards) and host_port(shards[number]) == (configuration.host, configuration.port)
+
+
+def _nothing(seconds: float, now: float) -> None:
+    """Waiting of a core that does not want to know."""

@@ -97,8 +97,8 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
     lines = message._lines
     number, start = shape.via
     via = lines[number][start:].strip()
-    if "," in via and '"' not in via and ", SIP/2.0/" in via and ";;" not in via:
-        via = via[: via.index(",")].rstrip()
+    if "," in via and (comma := via.find(", SIP/2.0/")) == via.find(",") and via.count('"', 0, comma) in (0, 2) and ";;" not in via:
+        via = via[:comma].rstrip()
     elif "," in via or ";;" in via or via[:8] != "SIP/2.0/":
         try:
             values = split(via, ",")

@@ -18,6 +18,7 @@ from telephony.sip.build import make_trying, stamp_via
 from telephony.sip.client_transaction import ClientTransaction, ClientUser, InviteClient, RequestClient
 from telephony.sip.flow import Flow, Send
 from telephony.sip.message import Message
+from telephony.sip.overload import Overload
 from telephony.sip.server_transaction import ServerTransaction, ServerUser
 from telephony.sip.states import ACK, BROKEN, FAILURE, PROVISIONAL, REQUEST, SUCCESS
 from telephony.sip.timers import Timers
@@ -34,13 +35,27 @@ TRANSACTIONS_MAX = 400_000
 class Transactions:
     """All transactions of one core."""
 
-    __slots__ = ("_waiting", "clients", "dropped", "out", "same_source", "servers", "strange", "timers", "transactions_max", "user")
+    __slots__ = (
+        "_waiting",
+        "clients",
+        "dropped",
+        "out",
+        "overload",
+        "same_source",
+        "servers",
+        "strange",
+        "timers",
+        "transactions_max",
+        "user",
+    )
 
     def __init__(
         self, user: ServerUser, out: list[Any], timers: Timers, transactions_max: int = TRANSACTIONS_MAX, same_source: bool = False
     ) -> None:
         self.user = user
         self.same_source = same_source
+        self.overload: Overload | None = None
+        """What to tell clients that reduce their load as asked (RFC 7339)."""
         self.out = out
         self.timers = timers
         self.transactions_max = transactions_max
@@ -80,7 +95,10 @@ class Transactions:
         if len(self.servers) >= self.transactions_max:
             self.dropped += 1
             return
-        server = self.servers[key] = ServerTransaction(self, flow, stamp_via(message, flow), key, message.method)
+        back = stamp_via(message, flow)
+        if self.overload is not None and ";oc" in message.via:
+            self.overload.stamp(message, now)
+        server = self.servers[key] = ServerTransaction(self, flow, back, key, message.method)
         self.user.request_received(server, message, now)
 
     def request(self, user: ClientUser, message: Message, flow: Flow, now: float, branch: str) -> ClientTransaction:
@@ -109,6 +127,10 @@ class Transactions:
     def trying(self, server: ServerTransaction, message: Message, now: float) -> None:
         """Answer 100 Trying."""
         server.respond(100, make_trying(message), now)
+
+    def knows(self, message: Message) -> bool:
+        """The request repeats one that has a transaction."""
+        return server_key(message) in self.servers
 
     def cancelled(self, message: Message) -> ServerTransaction | None:
         """The INVITE transaction that a CANCEL means (RFC 3261 section 9.2)."""
