@@ -13,6 +13,7 @@ Rules:
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from zlib import crc32
 
 from telephony.config import Peer, ProxyConfiguration
@@ -36,6 +37,9 @@ DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
 ROUTES_CACHED_MAX = 20_000
 _PARAMETER = {"wss": "ws"}
 """Value of the URI parameter ``transport``, where it is not the transport's name (RFC 7118 section 5.2.2)."""
+
+CHECKSUMS_CACHED_MAX = 4096
+"""Of Request-URIs with the Routes below them."""
 
 
 class RefusedError(Exception):
@@ -433,7 +437,12 @@ def _loop_mark(message: Message) -> str:
     fields = message.uri
     if message.has("route"):
         fields = "\0".join((fields, *message.get_lines("route")))
-    return f"{crc32(fields.encode('utf-8', 'surrogateescape')):08x}"
+    return _checksum(fields)
+
+
+@lru_cache(CHECKSUMS_CACHED_MAX)
+def _checksum(text: str) -> str:
+    return f"{crc32(text.encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _bracketed(host: str, port: int) -> str:

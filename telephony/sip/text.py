@@ -26,7 +26,7 @@ def safe(value: str) -> str:
     Raises:
         ValueError: it holds CR, LF or NUL, and would end the header that it is put in.
     """
-    if _FORBIDDEN.search(value):
+    if ("\r" in value or "\n" in value or "\0" in value) and _FORBIDDEN.search(value):
         raise ValueError(f"header value with CR, LF or NUL: {value!r}")
     return value
 
