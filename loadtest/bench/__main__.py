@@ -28,6 +28,7 @@ PARTS = {
     "rooms": "media.rooms",
     "curve": "curve.curve",
     "whole": "whole.whole",
+    "memory": "memory.memory",
 }
 """Name to ``module.function`` of this package; a module is loaded when it is asked for."""
 
@@ -124,6 +125,9 @@ COLUMNS = (
     "worst ms",
     "load us",
     "MiB",
+    "file MiB",
+    "again MiB",
+    "at rest MiB",
 )
 """Details that the table shows, where they were measured."""
 

@@ -3,12 +3,14 @@
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.running import COMMAND, Running
 from tests.interop.waiting import wait_for
+from tests.telephony.service.phone import Phone
 
 READY_SECONDS_MAX = 20.0
 """A coarse bound that holds on a loaded machine; the figure itself is in the README, measured alone."""
@@ -24,6 +26,30 @@ def kinds(cluster: Running) -> dict[str, int]:
             if service["state"] == "healthy":
                 found[service["kind"]] = found.get(service["kind"], 0) + 1
     return found
+
+
+class Phones:
+    """Phones of one test."""
+
+    def __init__(self) -> None:
+        self._made: list[Phone] = []
+
+    def make(self, cluster: Running, user: str) -> Phone:
+        host, _, port = cluster.sip.rpartition(":")
+        phone = Phone((host, int(port)), user, cluster.users[user])
+        self._made.append(phone)
+        return phone
+
+    def close(self) -> None:
+        for phone in self._made:
+            phone.close()
+
+
+@pytest.fixture
+def phones() -> Iterator[Phones]:
+    made = Phones()
+    yield made
+    made.close()
 
 
 def test_all_that_was_promised_runs(cluster: Running) -> None:
@@ -45,10 +71,12 @@ def test_memory_at_rest(cluster: Running) -> None:
     assert cluster.memory_bytes() < MEMORY_BYTES_MAX
 
 
-def test_starts_anew_with_its_state_and_ends_without_a_trace(tmp_path: Path) -> None:
+def test_starts_anew_with_its_state_and_ends_without_a_trace(tmp_path: Path, phones: Phones) -> None:
     shared_memory = set(Path("/dev/shm").iterdir())
     with Running(tmp_path) as first:
         users, machines = first.users, {machine["id"] for machine in first.machines()}
+        callee = phones.make(first, "1001")
+        assert callee.register() == 200
         assert first.stop() == 0
         left = first
         assert not wait_for(lambda: {"left": left.processes()}, name="processes")["left"]
@@ -60,6 +88,11 @@ def test_starts_anew_with_its_state_and_ends_without_a_trace(tmp_path: Path) -> 
         assert second.ready_seconds < READY_SECONDS_MAX
         done = second.command("call", f"sip:9196@{second.sip}", "--duration", "1")
         assert done.returncode == 0, done.stdout + done.stderr
+        caller = phones.make(second, "1002")
+        session = caller.call("1001", wait=False)
+        caller.until(lambda: session.state in ("established", "ended"), callee)
+        assert session.state == "established", "by the binding that was made before"
+        caller.hang_up(session)
         assert second.stop(signal.SIGTERM) == 0
         assert not second.processes()
         assert not second.sockets()
