@@ -29,10 +29,10 @@ class Names:
     """What a service asks name servers.
 
     Args:
-        located: called with the number of a `Locate` and what was found.
+        located: called with a `Locate` and what was found.
     """
 
-    def __init__(self, loop: Loop, system: System, located: Callable[[int, Located], None]) -> None:
+    def __init__(self, loop: Loop, system: System, located: Callable[[Locate, Located], None]) -> None:
         self._loop = loop
         self._located = located
         self._resolver = Resolver(codec, system, secrets.token_bytes)
@@ -47,7 +47,7 @@ class Names:
 
     def locate(self, effect: Locate, now: float) -> None:
         """Find where something is reached; it is told by ``located``."""
-        self._locator.locate(effect.sought, effect.transports, effect.families, now, lambda found, now: self._located(effect.id, found))
+        self._locator.locate(effect.sought, effect.transports, effect.families, now, lambda found, now: self._located(effect, found))
         self._carry_out()
 
     def timeout(self, now: float) -> None:

@@ -205,11 +205,14 @@ class Running:
             self._names = Names(self._loop, system.read(self._core.name_servers), self._located)
         self._names.locate(effect, now)
 
-    def _located(self, id: int, located: Located) -> None:
+    def _located(self, effect: Locate, located: Located) -> None:
         self._touched = True
+        for hop in located.hops:
+            if hop.transport == "tls":
+                self._streams.expect(hop.host, hop.port, effect.sought.host)
         core = self._core
         assert isinstance(core, LocatingCore)
-        self._guard("located", lambda: core.located(id, located, clock.now()))
+        self._guard("located", lambda: core.located(effect.id, located, clock.now()))
 
     def _receive(self, data: bytes, flow: Flow) -> None:
         self._touched = True

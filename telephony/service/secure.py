@@ -1,17 +1,21 @@
-"""TLS below any other channel (RFC 3261 section 26.2.1, RFC 5246, RFC 8446), server side.
+"""TLS below any other channel (RFC 3261 section 26.2.1, RFC 5246, RFC 8446), on both sides.
 
 Rules:
 - TLS 1.2 and newer, no compression, no renegotiation; clients are asked for no certificate: users prove themselves by digest.
+- As a client we ask for a certificate of the domain that was called, not of the host that it led to (RFC 5922 section 7), signed by
+  whom the machine trusts. What is to be sent waits until it has proved itself, `EARLY_BYTES_MAX` at most.
 - A context is made from a certificate chain and key in memory; they touch no disk. Another pair is another context: connections
   that are there keep theirs.
 """
 
+import contextlib
 import os
 import ssl
 
 from telephony.service.channel import Channel
 from telephony.sip.errors import MessageError
 
+EARLY_BYTES_MAX = 256 * 1024
 READ_BYTES = 16384
 """One TLS record."""
 
@@ -38,23 +42,38 @@ def make_context(certificate: bytes, private_key: bytes) -> ssl.SSLContext:
     return context
 
 
+def make_client_context() -> ssl.SSLContext:
+    """A client's context: servers prove themselves to whom the machine trusts (``SSL_CERT_FILE``, ``SSL_CERT_DIR``, else the system's)."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    return context
+
+
 class SecureChannel:
     """A channel within TLS.
 
     Args:
-        context: of a server.
+        context: of a server; of a client where ``name`` is given.
         inner: what is carried.
+        name: domain or address that the server has to have a certificate for; empty: we are the server.
     """
 
-    __slots__ = ("_ended", "_incoming", "_inner", "_outgoing", "_shaken", "_tls")
+    __slots__ = ("_client", "_early", "_ended", "_incoming", "_inner", "_outgoing", "_shaken", "_tls")
 
-    def __init__(self, context: ssl.SSLContext, inner: Channel) -> None:
+    def __init__(self, context: ssl.SSLContext, inner: Channel, name: str = "") -> None:
         self._inner = inner
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=not name, server_hostname=name or None)
+        self._client = bool(name)
+        self._early = b""
+        """What a client has been given before the server has proved itself."""
         self._shaken = False
         self._ended = False
+        if name:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._tls.do_handshake()
 
     @property
     def opened(self) -> bool:
@@ -75,6 +94,9 @@ class SecureChannel:
             if not self._shaken:
                 self._tls.do_handshake()
                 self._shaken = True
+                early, self._early = self._early, b""
+                if early:
+                    self._write(early)
             while not self.ended:
                 plain = self._tls.read(READ_BYTES)
                 if not plain:
@@ -94,7 +116,13 @@ class SecureChannel:
         return messages
 
     def wrap(self, message: bytes) -> bytes:
-        self._write(self._inner.wrap(message))
+        data = self._inner.wrap(message)
+        if self._shaken or not self._client:
+            self._write(data)
+        elif len(self._early) + len(data) > EARLY_BYTES_MAX:
+            raise MessageError("TLS: too much waits for the handshake")
+        else:
+            self._early += data
         return self._outgoing.read()
 
     def outgoing(self) -> bytes:

@@ -3,9 +3,9 @@
 Rules:
 - A listener's name ends in its transport: ``public-tcp``, ``public-tls``, ``public-ws``, ``public-wss``. What is between bytes and
   messages is a `telephony.service.channel`; modules of transports that nobody listens on are not imported.
-- A message to a flow leaves through its connection; where that is gone the flow is reported as closed. A flow over TCP without a
-  connection gets the one that was opened to that address before, or a new one, from the listener's own address. Connections of the
-  other transports are only ever opened by users, who are behind NAT or have no certificate.
+- A message to a flow leaves through its connection; where that is gone the flow is reported as closed. A flow over TCP or TLS without
+  a connection gets the one that was opened to that address before, or a new one, from the listener's own address; over TLS the other
+  side has to prove that it is the domain that led there (`expect`). WebSockets are only ever opened by users.
 - A connection that sends nothing for `IDLE_SECONDS`, no whole message for `PARTIAL_SECONDS` after its first byte (or after it was
   accepted), has not finished its handshakes after `HANDSHAKE_SECONDS`, or sends what cannot be framed, is closed. So is one that does
   not read what it is sent, or whose peer has vanished (`UNACKNOWLEDGED_SECONDS`).
@@ -31,6 +31,7 @@ CONNECTIONS_OF_SOURCE_MAX = 1000
 """Connections that one address may have opened to us."""
 HANDSHAKES_MAX = 256
 """Connections that are not open yet (TLS, WebSocket)."""
+DOMAINS_MAX = 1000
 ACCEPTS_PER_TURN = 32
 READ_BYTES = 65536
 WRITE_BYTES_MAX = 512 * 1024
@@ -90,6 +91,10 @@ class Streams:
         """Connections that we opened, by (socket, host, port)."""
         # A number is never that of a connection of an earlier process: tokens with it live as long as registrations.
         self._number = int.from_bytes(os.urandom(6), "big")
+        self._domains: dict[tuple[str, int], str] = {}
+        """What TLS servers at these places have to prove to be."""
+        self._client: Callable[[str], Channel] | None = None
+        """Makes the channel of a TLS connection to a domain; there once one was needed."""
         self._sweep_at: float | None = None
         self._pair: tuple[bytes, bytes] = (b"", b"")
         self._make: dict[str, MakeChannel] = {"tcp": PlainChannel}
@@ -123,6 +128,12 @@ class Streams:
             self._make["tls"] = lambda: SecureChannel(context, PlainChannel())
             self._make["wss"] = lambda: SecureChannel(context, _web_socket()())
         self._pair = (certificate, private_key)
+
+    def expect(self, host: str, port: int, domain: str) -> None:
+        """Who opens a TLS connection there wants this domain."""
+        if len(self._domains) >= DOMAINS_MAX:
+            self._domains.clear()
+        self._domains[host, port] = domain
 
     def accept(self, name: str, wanted: bool) -> None:
         """Accept connections from now on, or leave them to somebody else; those that are there stay."""
@@ -220,7 +231,7 @@ class Streams:
 
     def _open(self, flow: Flow) -> _Connection | None:
         listener = self._listeners.get(flow.socket)
-        if listener is None or len(self._connections) >= CONNECTIONS_MAX or flow.connection or flow.transport != "tcp":
+        if listener is None or len(self._connections) >= CONNECTIONS_MAX or flow.connection or flow.transport not in ("tcp", "tls"):
             return None
         tcp = socket.socket(listener.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -234,11 +245,24 @@ class Streams:
             return None
         _watch_peer(tcp)
         self._number += 1
-        connection = _Connection(tcp, Flow("tcp", flow.socket, flow.host, flow.port, self._number), PlainChannel(), connecting, clock.now())
-        connection.partial_since = None
+        channel = PlainChannel() if flow.transport == "tcp" else self._client_channel(self._domains.get((flow.host, flow.port), flow.host))
+        connection = _Connection(tcp, flow._replace(connection=self._number), channel, connecting, clock.now())
         self._outbound[flow.socket, flow.host, flow.port] = self._number
         self._keep(connection)
+        if channel.opened:
+            connection.partial_since = None
+        else:
+            self._handshakes[self._number] = connection
+            self._put(connection, channel.outgoing())
         return connection
+
+    def _client_channel(self, domain: str) -> Channel:
+        if self._client is None:
+            from telephony.service.secure import SecureChannel, make_client_context
+
+            context = make_client_context()
+            self._client = lambda domain: SecureChannel(context, PlainChannel(), domain)
+        return self._client(domain)
 
     def _keep(self, connection: _Connection) -> None:
         connection.tcp.setblocking(False)

@@ -41,7 +41,7 @@ def locate(server: NameServer, sought: Sought, timeout_seconds: float = 5.0) -> 
     """One resolution on a loop of its own."""
     found: list[Located] = []
     loop = Loop()
-    names = Names(loop, System((("127.0.0.1", server.port),), timeout_seconds, 2), lambda id, located: found.append(located))
+    names = Names(loop, System((("127.0.0.1", server.port),), timeout_seconds, 2), lambda effect, located: found.append(located))
     now = time.time()
     names.locate(Locate(1, sought, ("udp", "tcp"), ("A",)), now)
     end = time.monotonic() + WAIT_SECONDS
