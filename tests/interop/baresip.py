@@ -24,7 +24,7 @@ END_SECONDS_MAX = 5.0
 CONFIGURATION = """\
 module_path {modules}
 module g711.so
-module aufile.so
+{security}module aufile.so
 module aubridge.so
 module sndfile.so
 snd_path {folder}/heard
@@ -65,6 +65,7 @@ class Baresip:
         transport: str = "udp",
         voice_seconds: float = 60.0,
         friend: str = "",
+        security: str = "",
         host: str = "127.0.0.1",
         trust: Path | None = None,
         register_seconds_max: float = EVENT_SECONDS_MAX,
@@ -73,6 +74,7 @@ class Baresip:
 
         It answers by itself unless ``answer`` is ``manual``. Its messages go to the URI ``friend``.
         Without a server it registers nowhere and can still call. Over TLS it takes no certificate but those in the file ``trust``.
+        Without a server it registers nowhere and can still call. ``security`` is how it encrypts media: a ``mediaenc`` of baresip.
         """
         self.user = user
         self.tone = tone
@@ -95,6 +97,7 @@ class Baresip:
         (self._folder / "config").write_text(
             CONFIGURATION.format(
                 modules=MODULES,
+                security=f"module {security.partition('-')[0]}.so\nrtcp_mux yes\n" if security else "",
                 voice=voice,
                 alert=alert,
                 folder=self._folder,
@@ -108,6 +111,8 @@ class Baresip:
         )
         domain = server or (f"[{host}]" if ":" in host else host)
         account = f"<sip:{user}@{domain};transport={transport}>;auth_pass={password};answermode={answer};audio_codecs=PCMU,PCMA"
+        if security:
+            account += f";mediaenc={security}"
         account += ";regint=60" if server else ";regint=0"
         (self._folder / "accounts").write_text(account + "\n")
         (self._folder / "contacts").write_text(f'"Friend" <{friend}>\n' if friend else "\n")
