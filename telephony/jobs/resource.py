@@ -40,6 +40,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """``+sip.instance`` (RFC 5626 section 4.1); two contacts of one instance replace each other."""
     received: str = ""
     """``host:port`` that the REGISTER came from, for people."""
+    ice: bool = False
+    """``+sip.ice`` (RFC 5768): its media wants ICE, as browsers' does."""
 
 
 class BindingChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,7 @@ class BindingChange(msgspec.Struct, frozen=True, kw_only=True):
     q: float = 1.0
     instance: str = ""
     received: str = ""
+    ice: bool = False
 
 
 class Bind(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Route that leads there, through the proxy that holds the flow; empty: by the Request-URI alone."""
     q: float = 1.0
     """Targets of one q are rung together, best q first."""
+    ice: bool = False
+    """Its media wants ICE (RFC 5768), as browsers' does."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,6 +66,7 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
                 q=quality if quality == quality else 1.0,
                 instance=(address.parameter("+sip.instance") or "").strip('"'),
                 received=f"{flow.host}:{flow.port}",
+                ice=address.parameter("+sip.ice") is not None,
             )
         )
     return _encoder.encode(Bind(aor=user, call_id=message.call_id, cseq=message.cseq, bindings=changes, wildcard=wildcard))

@@ -75,6 +75,7 @@ def change(store: Store, request: Bind, now: float) -> list[Binding]:
                     cseq=request.cseq,
                     instance=wanted.instance,
                     received=wanted.received,
+                    ice=wanted.ice,
                 )
             )
         bindings = kept

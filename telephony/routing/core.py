@@ -70,7 +70,7 @@ class Routing:
         if not bindings:
             self._effects.append(Reply(job, "not-registered", user.encode()))
             return
-        targets = [Target(contact=binding.contact, path=binding.path, q=binding.q) for binding in bindings]
+        targets = [Target(contact=binding.contact, path=binding.path, q=binding.q, ice=binding.ice) for binding in bindings]
         self._effects.append(Reply(job, OK, _encode(Decision(action="user", target=user, targets=targets))))
 
     def take(self) -> Sequence[Effect]:

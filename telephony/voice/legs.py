@@ -17,6 +17,8 @@ from telephony.jobs.media import STEPS_MAX, Step, StepDone, Steps
 
 KIND = "media_processor"
 Direction = Literal["sendrecv", "sendonly"]
+Protocol = Literal["RTP/AVP", "UDP/TLS/RTP/SAVPF"]
+"""Of media to phones, and to browsers."""
 _decode_steps_done = msgspec.msgpack.Decoder(list[StepDone]).decode
 _decode_report = msgspec.msgpack.Decoder(LegReport).decode
 
@@ -47,9 +49,9 @@ class Legs:
         """A peer's offer; makes the leg or changes it. ``key``: affinity, where the processor is not chosen yet."""
         self._make(leg, "offer", Offer(leg=leg, call=self._call, sdp=sdp), done, key)
 
-    def propose(self, leg: str, done: Done, *, key: str = "", direction: Direction = "sendrecv") -> None:
-        """An offer of ours; makes the leg, or asks one that exists for a new one."""
-        self._make(leg, "propose", Propose(leg=leg, call=self._call, direction=direction), done, key)
+    def propose(self, leg: str, done: Done, *, key: str = "", direction: Direction = "sendrecv", protocol: Protocol = "RTP/AVP") -> None:
+        """An offer of ours; makes the leg, or asks one that exists for a new one, over the protocol that it has."""
+        self._make(leg, "propose", Propose(leg=leg, call=self._call, direction=direction, protocol=protocol), done, key)
 
     def accept(self, leg: str, sdp: bytes, done: Done | None) -> None:
         """The peer's answer to our offer."""

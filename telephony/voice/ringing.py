@@ -20,7 +20,7 @@ from telephony.jobs.routing import Target
 from telephony.sip.message import Message
 from telephony.sip.session import Session
 from telephony.sip.timers import Timer, cancel
-from telephony.voice.legs import KIND, Legs
+from telephony.voice.legs import KIND, Legs, Protocol
 
 TARGETS_MAX = 8
 EARLY_MAX = 8
@@ -155,7 +155,9 @@ class Ringing:
             self._propose(fork)
 
     def _propose(self, fork: Fork) -> None:
-        self._legs.propose(fork.leg, lambda result, now: self._proposed(fork, result, now))
+        # Who registered with RFC 5768's feature tag is a browser, or wants what one does.
+        protocol: Protocol = "UDP/TLS/RTP/SAVPF" if fork.target.ice else "RTP/AVP"
+        self._legs.propose(fork.leg, lambda result, now: self._proposed(fork, result, now), protocol=protocol)
 
     def _proposed(self, fork: Fork, result: Result, now: float) -> None:
         if fork.over:
