@@ -24,6 +24,7 @@ PARTS = {
     "overload": "overload.overload",
     "relay": "media.relay",
     "transcode": "media.transcode",
+    "srtp": "media.srtp",
     "opus": "media.opus",
     "rooms": "media.rooms",
     "curve": "curve.curve",

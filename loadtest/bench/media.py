@@ -37,9 +37,11 @@ Maker = Callable[[], tuple[Processor, list[Stream]]]
 """Starts a contender and sets it up; the streams that load it."""
 
 
-def run_case(case: str, contenders: Sequence[tuple[str, str, Maker]], seconds: float, rounds: int, other: str = "pcma") -> list[Figure]:
-    """``contenders``: name, role, maker; ``other``: the codec beside PCMU."""
-    load = Load(other)
+def run_case(
+    case: str, contenders: Sequence[tuple[str, str, Maker]], seconds: float, rounds: int, other: str = "pcma", secured: bool = False
+) -> list[Figure]:
+    """``contenders``: name, role, maker; ``other``: the codec beside PCMU; ``secured``: some streams are SRTP."""
+    load = Load(other, secured)
     absent: set[str] = set()
 
     def turn(contender: tuple[str, str, Maker]) -> Round:
@@ -77,14 +79,14 @@ def _pairs(calls: int, one: bool) -> list[int]:
     return [4000, 4002] * calls if one else ports(2 * calls, one=False)
 
 
-def _calls(options: Options, calls: int, codec: str, one: bool) -> list[tuple[str, str, Maker]]:
+def _calls(options: Options, calls: int, codec: str, one: bool, secured: bool = False) -> list[tuple[str, str, Maker]]:
     def rtpengine() -> tuple[Processor, list[Stream]]:
         processor = Rtpengine()
-        return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec))
+        return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec, secured))
 
     def ours(checkout: Checkout) -> tuple[Processor, list[Stream]]:
         processor = OurEngine(checkout)
-        return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec))
+        return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec, secured))
 
     return [("rtpengine", "peer", rtpengine), *((checkout.name, "ours", partial(ours, checkout)) for checkout in options.checkouts)]
 
@@ -130,6 +132,16 @@ def transcode(options: Options) -> list[Figure]:
     for one in (True, False):
         case = f"PCMU-PCMA, {TRANSCODE_CALLS} calls, {'one port' if one else 'port per leg'}"
         figures += run_case(case, _calls(options, TRANSCODE_CALLS, "pcma", one), options.seconds(6), options.rounds)
+    return figures
+
+
+def srtp(options: Options) -> list[Figure]:
+    """PCMU to PCMU and to PCMA, in SRTP on one side (AES_CM_128_HMAC_SHA1_80): half of the packets are opened, half are sealed."""
+    figures = []
+    for codec, calls, what in (("pcmu", RELAY_CALLS, "relay"), ("pcma", TRANSCODE_CALLS, "PCMU-PCMA")):
+        case = f"{what}, SRTP on one side, {calls} calls, port per leg"
+        contenders = _calls(options, calls, codec, one=False, secured=True)
+        figures += run_case(case, contenders, options.seconds(6), options.rounds, "pcma", secured=True)
     return figures
 
 

@@ -8,7 +8,7 @@ import msgspec
 from loadtest.bench.engine import MESSAGE_BYTES_MAX, Ticks
 from loadtest.bench.options import Checkout
 from loadtest.bench.process import NotRunnableError, Process
-from loadtest.bench.rtp import Stream, media_port, sdp
+from loadtest.bench.rtp import CRYPTO, Stream, media_port, sdp
 from media import control
 
 ANSWER_SECONDS_MAX = 10.0
@@ -48,20 +48,22 @@ class OurEngine:
             raise NotRunnableError(f"the engine: {operation}: {error}")
         return answer
 
-    def leg(self, port: int, codec: str, sends: int = 1) -> tuple[str, Stream]:
+    def leg(self, port: int, codec: str, sends: int = 1, secured: bool = False) -> tuple[str, Stream]:
         """A leg whose peer is a port of the load, and the stream that goes to it."""
         self._legs += 1
         name = f"l{self._legs}"
-        answer = self.ask("offer", control.Offer(leg=name, call=CALL, sdp=sdp(port, codec).encode()))
+        answer = self.ask(
+            "offer", control.Offer(leg=name, call=CALL, sdp=sdp(port, codec, crypto=f"1 {CRYPTO}" if secured else "").encode())
+        )
         ours = media_port(msgspec.msgpack.decode(answer, type=control.Answer).sdp)
-        return name, Stream(port, self._host, ours, sends=sends, codec=codec)
+        return name, Stream(port, self._host, ours, sends=sends, codec=codec, secured=secured)
 
-    def calls(self, ports: list[int], codec: str) -> list[Stream]:
-        """Calls between consecutive ports, PCMU on the first side and ``codec`` on the other."""
+    def calls(self, ports: list[int], codec: str, secured: bool = False) -> list[Stream]:
+        """Calls between consecutive ports, PCMU on the first side and ``codec``, perhaps in SRTP, on the other."""
         streams = []
         for first, second in zip(ports[::2], ports[1::2], strict=True):
             one, towards_one = self.leg(first, "pcmu")
-            other, towards_other = self.leg(second, codec)
+            other, towards_other = self.leg(second, codec, secured=secured)
             self.ask("connect", control.Connect(leg=one, to=control.Bridge(leg=other)))
             streams += [towards_one, towards_other]
         return streams

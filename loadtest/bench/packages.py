@@ -26,7 +26,15 @@ def need(*programs: str) -> None:
     Raises:
         NotRunnableError: one is missing and cannot be installed here.
     """
-    missing = [PACKAGES[program] for program in programs if shutil.which(program, path=_path()) is None]
+    install([PACKAGES[program] for program in programs if shutil.which(program, path=_path()) is None])
+
+
+def install(missing: list[str]) -> None:
+    """Install Debian packages.
+
+    Raises:
+        NotRunnableError: that cannot be done here.
+    """
     if not missing:
         return
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]

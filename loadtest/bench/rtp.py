@@ -1,5 +1,6 @@
 """The RTP load: rtpload compiled and run, and what it saw."""
 
+import base64
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ GRACE_SECONDS = 30.0
 LOSS_SHARE_MAX = 0.001
 LATE_SHARE_MAX = 0.02
 """Of the generator's own milliseconds, that it was more than 5 ms behind: it was no fair load."""
-NOTHING, SPEECH, OTHER_SPEECH, SILENCE = 0, 1, 2, 3
+NOTHING, SPEECH, OTHER_SPEECH, SILENCE, SECURED_SPEECH = 0, 1, 2, 3, 4
+CRYPTO = "AES_CM_128_HMAC_SHA1_80 inline:" + base64.b64encode(b"k" * 30).decode()
+"""Key of all that the load sends in SRTP."""
+SRTP_HEADER = Path("/usr/include/srtp2/srtp.h")
 TYPES = {"pcmu": 0, "pcma": 8, "opus": 96}
 """Payload type of a codec (RFC 3551; Opus: ours)."""
 MAPS = {"pcmu": "PCMU/8000", "pcma": "PCMA/8000", "opus": "opus/48000/2"}
@@ -39,8 +43,12 @@ class Stream:
     codec: str = "pcmu"
     type: int = -1
     """Payload type; -1: that of `TYPES`."""
+    secured: bool = False
+    """It sends SRTP, PCMU or PCMA."""
 
     def line(self) -> str:
+        if self.secured:
+            return f"{self.port} {self.host} {self.to} {SECURED_SPEECH} {TYPES[self.codec]} {STEPS[self.codec]}\n"
         sends = OTHER_SPEECH if self.sends == SPEECH and self.codec != "pcmu" else self.sends
         return f"{self.port} {self.host} {self.to} {sends} {TYPES[self.codec] if self.type < 0 else self.type} {STEPS[self.codec]}\n"
 
@@ -90,11 +98,20 @@ def faults(seen: Seen, hearing: int) -> tuple[str, ...]:
 class Load:
     """The compiled generator with its payloads: PCMU and one ``other`` codec; `close` removes them."""
 
-    def __init__(self, other: str = "pcma") -> None:
+    def __init__(self, other: str = "pcma", secured: bool = False) -> None:
         packages.need("gcc")
+        if secured and not SRTP_HEADER.exists():
+            packages.install(["libsrtp2-dev"])
         self._folder = tempfile.TemporaryDirectory(prefix="hotswitch-rtpload-")
         self._path = Path(self._folder.name)
-        command = [packages.program("gcc"), "-O2", "-o", str(self._path / "rtpload"), str(SOURCE)]
+        command = [
+            packages.program("gcc"),
+            "-O2",
+            "-o",
+            str(self._path / "rtpload"),
+            str(SOURCE),
+            *(["-DSECURED", "-lsrtp2"] if secured else []),
+        ]
         built = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         if built.returncode:
             raise NotRunnableError(f"rtpload does not compile:\n{built.stderr}")
@@ -146,14 +163,14 @@ def ports(count: int, one: bool, first: int = 4000) -> list[int]:
     return [first] * count if one else [first + 2 * number for number in range(count)]
 
 
-def sdp(port: int, codec: str, number: int = -1) -> str:
-    """A session of one stream at `address.GENERATOR`; ``number``: its payload type, -1: that of `TYPES`."""
+def sdp(port: int, codec: str, number: int = -1, crypto: str = "") -> str:
+    """A session of one stream at `address.GENERATOR`; ``number``: its payload type, -1: that of `TYPES`; ``crypto``: as of SRTP."""
     if number < 0:
         number = TYPES[codec]
     return (
         f"v=0\r\no=- 1 1 IN IP4 {address.GENERATOR}\r\ns=-\r\nc=IN IP4 {address.GENERATOR}\r\nt=0 0\r\n"
-        f"m=audio {port} RTP/AVP {number}\r\na=rtpmap:{number} {MAPS[codec]}\r\na=sendrecv\r\na=ptime:20\r\n"
-    )
+        f"m=audio {port} RTP/{'S' if crypto else ''}AVP {number}\r\na=rtpmap:{number} {MAPS[codec]}\r\na=sendrecv\r\na=ptime:20\r\n"
+    ) + (f"a=crypto:{crypto}\r\n" if crypto else "")
 
 
 def media_port(session: bytes) -> int:
@@ -175,3 +192,16 @@ def payload_type(session: bytes, codec: str) -> int:
         if line.startswith("a=rtpmap:") and name.lower() == MAPS[codec].lower() and number.isdigit():
             return int(number)
     return TYPES[codec]
+
+
+def crypto_tag(session: bytes) -> str:
+    """Tag of the ``a=crypto`` line with the suite of `CRYPTO`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for line in session.decode(errors="replace").splitlines():
+        tag, _, rest = line.removeprefix("a=crypto:").partition(" ")
+        if line.startswith("a=crypto:") and rest.startswith(CRYPTO.split()[0]):
+            return tag
+    raise ValueError("no a=crypto line of the suite")

@@ -5,7 +5,7 @@ import socket
 
 from loadtest.bench import address, bencode, packages
 from loadtest.bench.process import NotRunnableError, Process
-from loadtest.bench.rtp import Stream, media_port, payload_type, sdp
+from loadtest.bench.rtp import CRYPTO, Stream, crypto_tag, media_port, payload_type, sdp
 
 CONTROL_PORT = 2223
 PORT_FIRST, PORT_LAST = 22000, 64000
@@ -67,8 +67,8 @@ class Rtpengine:
             return answer
         raise NotRunnableError("rtpengine does not answer")
 
-    def calls(self, ports: list[int], codec: str) -> list[Stream]:
-        """Make calls between consecutive ports, PCMU on the first side and ``codec`` on the other."""
+    def calls(self, ports: list[int], codec: str, secured: bool = False) -> list[Stream]:
+        """Make calls between consecutive ports, PCMU on the first side and ``codec``, perhaps in SRTP, on the other."""
         self._control.settimeout(2.0)
         streams = []
         for number in range(len(ports) // 2):
@@ -79,13 +79,16 @@ class Rtpengine:
             offer: dict[str, bencode.Value] = {"command": "offer", "sdp": sdp(first, "pcmu"), **identity}
             if codec != "pcmu":
                 offer["codec"] = {"mask": ["all"], "transcode": [TRANSCODE[codec]]}
+            if secured:
+                offer["transport-protocol"] = "RTP/SAVP"
             towards = self.ask(offer)["sdp"]
             assert isinstance(towards, bytes)
             kind = payload_type(towards, codec)
-            back = self.ask({"command": "answer", "sdp": sdp(second, codec, kind), "to-tag": f"b{number}", **identity})["sdp"]
+            crypto = f"{crypto_tag(towards)} {CRYPTO}" if secured else ""
+            back = self.ask({"command": "answer", "sdp": sdp(second, codec, kind, crypto), "to-tag": f"b{number}", **identity})["sdp"]
             assert isinstance(back, bytes)
             streams.append(Stream(first, address.RTPENGINE, media_port(back)))
-            streams.append(Stream(second, address.RTPENGINE, media_port(towards), codec=codec, type=kind))
+            streams.append(Stream(second, address.RTPENGINE, media_port(towards), codec=codec, type=kind, secured=secured))
         return streams
 
     def roots(self) -> list[int]:

@@ -2,6 +2,7 @@
  *
  *   rtpload -a LOCAL_ADDRESS -f STREAMS -p FRAMES -q FRAMES -t SECONDS -w WARM_SECONDS
  *
+ * Built with -DSECURED (and -lsrtp2) streams that send 4 are speech of -p in SRTP, AES_CM_128_HMAC_SHA1_80 with the key KEY below.
  * STREAMS: a line each "local_port address port sends payload_type timestamp_step". Streams of one local port share a socket.
  *   sends: 0 nothing (it only listens), 1 speech (FRAMES of -p), 2 speech (FRAMES of -q), 3 silence of its payload type.
  * FRAMES: (u16 length, little endian; bytes) payloads of 20 ms, looped, each stream starting at another one.
@@ -21,6 +22,17 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef SECURED
+#include <srtp2/srtp.h>
+static srtp_t session;
+static void open_session(void) {
+    static unsigned char key[30]; memset(key, 'k', sizeof key); /* KEY */
+    srtp_policy_t policy; memset(&policy, 0, sizeof policy);
+    srtp_crypto_policy_set_rtp_default(&policy.rtp); srtp_crypto_policy_set_rtcp_default(&policy.rtcp);
+    policy.ssrc.type = ssrc_any_outbound; policy.key = key; policy.window_size = 128;
+    if (srtp_init() || srtp_create(&session, &policy)) { fprintf(stderr, "no SRTP\n"); exit(2); }
+}
+#endif
 
 enum { STREAMS_MAX = 30000, BATCH = 256, SLOTS = 20, DATAGRAM_MAX = 2048, DEVIATION_MAX_US = 200000, SOURCES = 1 << 17, EVENTS = 512 };
 static const uint64_t PACKET_NS = 20000000, SLOT_NS = 20000000 / SLOTS;
@@ -144,7 +156,16 @@ static void send_slot(int slot, const struct frames *speech) {
         h[0] = 0x80; h[1] = s->type; h[2] = s->sequence >> 8; h[3] = s->sequence; memcpy(h + 4, &stamp, 4); memcpy(h + 8, &s->ssrc, 4);
         struct iovec *body = &out_iov[count][1];
         if (s->sends == 3) { body->iov_base = quiet[s->type == 8]; body->iov_len = 160; }
-        else { const struct frames *f = &speech[s->sends - 1]; uint32_t at = s->frame % f->count; body->iov_base = f->bytes + f->at[at]; body->iov_len = f->length[at]; }
+        else { const struct frames *f = &speech[s->sends == 4 ? 0 : s->sends - 1]; uint32_t at = s->frame % f->count; body->iov_base = f->bytes + f->at[at]; body->iov_len = f->length[at]; }
+        out_iov[count][0].iov_base = h; out_iov[count][0].iov_len = 12;
+#ifdef SECURED
+        if (s->sends == 4) {
+            static uint8_t whole[BATCH][DATAGRAM_MAX]; int size = 12 + body->iov_len;
+            memcpy(whole[count], h, 12); memcpy(whole[count] + 12, body->iov_base, body->iov_len);
+            if (srtp_protect(session, whole[count], &size)) { fprintf(stderr, "a packet was not protected\n"); exit(2); }
+            out_iov[count][0].iov_base = whole[count]; out_iov[count][0].iov_len = size; body->iov_len = 0;
+        }
+#endif
         out[count++].msg_hdr.msg_name = &s->to; s->sequence++; s->timestamp += s->step; s->frame++;
     }
     if (count) flush(number, count);
@@ -161,6 +182,9 @@ int main(int argc, char **argv) {
         case 'q': second = optarg; break; case 't': seconds = atof(optarg); break; case 'w': warm = atof(optarg); break; default: return 2; }
     if (!list) return 2;
     int poll = epoll_create1(0); open_streams(list, local, poll);
+#ifdef SECURED
+    open_session();
+#endif
     struct frames speech[2] = { load(first), load(second) };
     for (int i = 0; i < BATCH; i++) {
         in_iov[i] = (struct iovec){ in_data[i], DATAGRAM_MAX };
