@@ -12,6 +12,7 @@ Rules:
 | ``propose`` | `Propose` | `Proposal` | ``full``, ``exists`` |
 | ``accept`` | `Accept` | `Done` | ``not-found``, ``bad-sdp``, ``not-acceptable`` |
 | ``connect`` | `Connect` | `Done` | ``not-found``, ``no-source``, ``full`` |
+| ``mix`` | `Mix` | `Done` | ``not-found``, ``full`` |
 | ``play`` | `PlayTo` | `PlayStarted` | ``not-found``, ``no-source``, ``full`` |
 | ``record`` | `Record` | `RecordStarted` | ``not-found``, ``full``, ``no-file`` |
 | ``stop`` | `Stop` | `Done` | ``not-found`` |
@@ -97,6 +98,10 @@ class Room(msgspec.Struct, frozen=True, tag="room"):
     """The leg hears all others in the room, not itself. The room exists while somebody is in it."""
 
     name: str
+    tones: bool = False
+    """The others hear a tone when it comes, and one when it goes."""
+    speakers: bool = False
+    """Its client is told who speaks in the room: event `Speakers`."""
 
 
 class Play(msgspec.Struct, frozen=True, tag="play"):
@@ -117,6 +122,29 @@ Sink = Echo | Bridge | Room | Play | Nothing
 class Connect(msgspec.Struct, frozen=True, kw_only=True):
     leg: str
     to: Sink
+
+
+class Mix(msgspec.Struct, frozen=True, kw_only=True):
+    """How a leg takes part in rooms, from now on; what is None stays as it is.
+
+    Muted and whispering to a leg: to listen in, and to coach it; neither: to barge in.
+    """
+
+    leg: str
+    muted: bool | None = None
+    """Others do not hear it."""
+    deaf: bool | None = None
+    """It hears silence."""
+    gain_in_db: float | None = None
+    """Of what others hear of it, -60 to 30."""
+    gain_out_db: float | None = None
+    """Of what it hears, -60 to 30."""
+    leveled: bool | None = None
+    """Others hear it at the loudness of normal speech (automatic gain control)."""
+    whispers: tuple[str, ...] | None = None
+    """The only legs that hear it, at most 4; empty: all in its room do. When the last of them ends, it is muted."""
+    ignores: tuple[str, ...] | None = None
+    """Legs that it does not hear, at most 4."""
 
 
 class PlayTo(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,6 +270,14 @@ class PlayEnded(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""
 
 
+class Speakers(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``speakers``: who speaks in a room has changed."""
+
+    room: str
+    legs: tuple[str, ...]
+    """The loudest first, at most 16."""
+
+
 class MediaProcessor:
     """All legs of one process: jobs in, RTP in and out, events out.
 
@@ -318,7 +354,7 @@ class MediaProcessor:
         self._desk.tick(now)
 
     def events(self) -> list[tuple[str, str, bytes]]:
-        """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout` or `PlayEnded`."""
+        """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout`, `PlayEnded` or `Speakers`."""
         return [(client, operation, self._encode(body)) for client, operation, body in self._desk.events()]
 
     def legs(self) -> int:
@@ -330,15 +366,16 @@ class MediaProcessor:
         self._desk.close(self._now)
 
 
-Request = Offer | Propose | Accept | Connect | PlayTo | Record | Stop | SendDigits | Release | Query
+Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Record | Stop | SendDigits | Release | Query
 Response = Answer | Proposal | Done | PlayStarted | RecordStarted | LegReport | list[LegReport]
-Event = Dtmf | RtpTimeout | PlayEnded
+Event = Dtmf | RtpTimeout | PlayEnded | Speakers
 
 REQUESTS: dict[str, type[Request]] = {
     "offer": Offer,
     "propose": Propose,
     "accept": Accept,
     "connect": Connect,
+    "mix": Mix,
     "play": PlayTo,
     "record": Record,
     "stop": Stop,

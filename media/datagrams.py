@@ -166,3 +166,9 @@ class Pages:
         count = len(payload)
         self._iov[:count, 2] = self._steps[:count] * np.uint64(payload.strides[0]) + np.uint64(payload.ctypes.data)
         self._iov[:count, 3] = size
+
+    def share(self, payload: U8, row: Index, size: int | U32 | Index) -> None:
+        """The same, row *i* of ours carrying payload ``row[i]``."""
+        count = len(row)
+        self._iov[:count, 2] = row * payload.strides[0] + payload.ctypes.data
+        self._iov[:count, 3] = size

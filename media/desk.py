@@ -22,6 +22,7 @@ from media.control import (
     Event,
     LegReport,
     MediaError,
+    Mix,
     Nothing,
     Offer,
     Play,
@@ -42,6 +43,7 @@ from media.engine import Engine
 from media.events import DIGITS
 from media.legs import Legs
 from media.negotiation import Agreement
+from media.participation import Participation
 from media.plan import best
 from media.program import Program
 from media.record import LegRecord
@@ -75,6 +77,7 @@ class Desk:
         self._board = Switchboard(self.engine, self._records)
         self._transports = Transports(self.engine, configuration.host)
         self._events: list[tuple[str, str, Event]] = []
+        self._rooms = Participation(self.engine, self._records, self._by_leg, self._say)
         self._program = Program(self.engine, self._board, self._records, self._say)
         self._timeouts_due = now
         self._jobs: dict[type[Request], Callable[..., Response]] = {
@@ -82,6 +85,7 @@ class Desk:
             Propose: self._propose,
             Accept: self._accept,
             Connect: self._connect,
+            Mix: self._rooms.mix,
             PlayTo: self._program.play,
             Record: self._program.record,
             Stop: self._program.stop,
@@ -109,6 +113,8 @@ class Desk:
         self.engine.guard.take_over()
         self._board.take_over()
         self._program.take_over()
+        for record in self._records.values():
+            self._rooms.enter(record)
         self.engine.changed()
         return len(self._records)
 
@@ -294,6 +300,10 @@ class Desk:
             record.sink = sink
         record.resume_frames = 0
         self._program.hear(record)
+        self._rooms.enter(record)
+        peer = self._board.peer(record)
+        if peer is not None:
+            self._rooms.enter(peer)
         return Done()
 
     def _disconnect(self, record: LegRecord) -> None:
@@ -329,6 +339,8 @@ class Desk:
         self._program.forget(record)
         self._disconnect(record)
         self._board.leave(record)
+        self._rooms.enter(record)
+        self._rooms.end(record)
         self.engine.reports.send(np.array([record.leg]), now, leaving=True)
         place.vacate(self.engine, record.leg)
         self._transports.vacate(record)
@@ -342,6 +354,7 @@ class Desk:
         """One tick of the engine, and what came of it."""
         self.engine.tick(now)
         self._program.tick()
+        self._rooms.tick()
         for digit in self.engine.events.take():
             record = self._by_leg.get(digit.leg)
             if record is not None:

@@ -28,6 +28,8 @@ class DigitsOut:
 
     def __init__(self, legs: Legs, sender: Sender, bank: Bank) -> None:
         self._legs, self._sender, self._bank = legs, sender, bank
+        self.busy = True
+        """Somebody may be pressing keys."""
 
     def queue(self, leg: int, digits: str) -> bool:
         """Let a leg press keys, of `events.DIGITS`; False: more than `DIGITS_MAX` would wait."""
@@ -37,13 +39,17 @@ class DigitsOut:
             return False
         legs.digits[leg, waiting : waiting + len(digits)] = [DIGITS.index(digit) for digit in digits]
         legs.digits_waiting[leg] = waiting + len(digits)
+        self.busy = True
         return True
 
     def tick(self, phase: int) -> None:
         """Send one frame of every leg of this phase that presses a key; their clocks have been advanced."""
+        if not self.busy:
+            return
         legs = self._legs
         waiting = np.flatnonzero(legs.digits_waiting)
         if not len(waiting):
+            self.busy = False
             return
         leg = waiting[legs.phase[waiting] == phase].astype(np.int32)
         step = legs.digit_step[leg] + np.int16(1)

@@ -17,11 +17,12 @@ from numpy import count_nonzero as how_many
 
 from media.addresses import Addresses
 from media.arrays import I16, I32, I64, Index
-from media.bank import Bank
+from media.bank import Bank, Source
 from media.codecs import PCMA
 from media.datagrams import Inbox
 from media.digits import DigitsOut
 from media.events import EventsIn
+from media.hearing import Hearing, Mix
 from media.jitter import JitterRing, PacketRing, Playout
 from media.legs import FRAME_SAMPLES, Legs
 from media.mixer import Mixer
@@ -32,6 +33,7 @@ from media.relay import Relay
 from media.rtcp import ReportsIn, ReportsOut
 from media.send import Sender
 from media.sockets import Sockets
+from media.speakers import Speakers
 from media.srtp.guard import Guard
 from media.transcode import Transcoder
 from media.webrtc.link import Links
@@ -49,6 +51,10 @@ class RoomPlay(NamedTuple):
     first: int
     end: int
     loop: bool
+
+
+def _saturated(samples: I32 | I16) -> I16:
+    return np.clip(samples, -32768, 32767).astype(np.int16)
 
 
 class Engine:
@@ -83,6 +89,8 @@ class Engine:
         self.transcoder = Transcoder(legs, self.playout, self.ring, self.packets, self._mixer, self.sender)
         ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in, self.guard, self.links)
         self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, ways)
+        self.hearing = Hearing(legs)
+        self.speakers = Speakers(legs)
         self._phases: list[Phase] = plan(legs)
         self._stale = True
         self._relays = True
@@ -94,6 +102,8 @@ class Engine:
         """Ticks that were never made up for."""
         self.room_plays: dict[int, RoomPlay] = {}
         """Room to what it hears."""
+        self.room_tones: dict[int, list[Source]] = {}
+        """Room to the tones that it hears one after the other, besides."""
         self.room_recordings: dict[int, Recording] = {}
         self.leg_recordings: dict[int, Recording] = {}
         self.ended_legs: list[int] = []
@@ -143,32 +153,62 @@ class Engine:
         self.digits.tick(number)
 
     def _mix(self, block: Block) -> None:
-        legs = self.legs
-        leg, size = block.leg, block.size
-        samples = self.transcoder.hear(leg)
-        if size == 1:
+        leg, rooms, special = block.leg, len(block.room), block.special
+        heard = self.transcoder.hear(leg, block.quiet)
+        said, samples = heard.row, heard.samples
+        if self.speakers.watched:
+            self.speakers.follow(leg, block.room, heard.level)
+        told = self.hearing.speak(leg, special.voices, said, samples) if special else []
+        extra = self._room_play(block.room) if self.room_plays or self.room_tones else None
+        place: Index | None = None
+        if block.size == 1:
             total: I32 = samples.astype(np.int32)
-            heard: I32 = total * legs.echo[leg][:, None]
-            if self.room_plays:
-                heard += self._room_play(block.room)
+            hears: I32 = total * self.legs.echo[leg][:, None]
+            if extra is not None:
+                hears += extra
+        elif said is None:
+            total, hears = self._mixer.minus(samples, block.size, extra)
         else:
-            total, heard = self._mixer.minus(samples, size, self._room_play(block.room) if self.room_plays else None)
-        if self.room_recordings or self.leg_recordings:
-            self._record(block, samples, total, heard)
-        sends = legs.sends[leg] & (legs.feed[leg] == FEED_MIX) & (legs.digit_step[leg] == 0) & (legs.digits_waiting[leg] == 0)
-        if how_many(sends) < len(sends):
-            leg, heard = leg[sends], heard[sends]
+            total = self._mixer.sums(samples, block.common[said], rooms, extra)
+            own = np.union1d(said, special.ears) if special else said
+            hears = np.concatenate((total, total[block.common[own]]))
+            hears[rooms + np.searchsorted(own, said)] -= samples
+            place = block.common.copy()
+            place[own] = np.arange(rooms, rooms + len(own))
+        if special or self.room_recordings or self.leg_recordings:
+            mix = Mix(leg, said, samples, total, hears, place)
+            if special:
+                self.hearing.listen(special, mix, told)
+            self._record(block.room, mix)
+        sends = block.sends
+        if self.digits.busy:
+            free = (self.legs.digit_step[leg] == 0) & (self.legs.digits_waiting[leg] == 0)
+            sends = np.flatnonzero(free) if sends is None else sends[free[sends]]
+        if sends is not None:
+            leg = leg[sends]
+            if place is None:
+                hears = hears[sends]
+            else:
+                place = place[sends]
         if len(leg):
-            self.transcoder.say(leg, heard)
+            self.transcoder.say(leg, hears, place)
 
     def _room_play(self, rooms: I32) -> I32:
         """int32[rooms, 160]: what rooms hear besides their members."""
         extra = np.zeros((len(rooms), FRAME_SAMPLES), np.int32)
         for place, room in enumerate(rooms.tolist()):
+            tones = self.room_tones.get(room)
+            if tones:
+                extra[place] = self.bank.samples[tones[0].first]
+                tones[0] = Source(tones[0].first + 1, tones[0].end)
+                if tones[0].first == tones[0].end:
+                    del tones[0]
+            elif tones is not None:
+                del self.room_tones[room]
             play = self.room_plays.get(room)
             if play is None:
                 continue
-            extra[place] = self.bank.samples[play.at]
+            extra[place] += self.bank.samples[play.at]
             at = play.at + 1
             if at < play.end:
                 self.room_plays[room] = play._replace(at=at)
@@ -179,16 +219,19 @@ class Engine:
                 self.ended_rooms.append((room, play.id))
         return extra
 
-    def _record(self, block: Block, samples: I16, total: I32, heard: I32) -> None:
+    def _record(self, rooms: I32, mix: Mix) -> None:
         legs = self.legs
-        for place, room in enumerate(block.room.tolist()):
-            recording = self.room_recordings.get(room)
-            if recording is not None:
-                recording.put(np.clip(total[place], -32768, 32767).astype(np.int16))
+        if self.room_recordings:
+            for row, room in enumerate(rooms.tolist()):
+                recording = self.room_recordings.get(room)
+                if recording is not None:
+                    recording.put(_saturated(mix.total[row]))
         for leg, recording in self.leg_recordings.items():
-            for row in np.flatnonzero(block.leg == leg).tolist():
-                hears = heard[row] if legs.feed[leg] == FEED_MIX else self.bank.samples[legs.play_at[leg]]
-                recording.put(samples[row], np.clip(hears, -32768, 32767).astype(np.int16))
+            for row in np.flatnonzero(mix.leg == leg).tolist():
+                hears: I32 | I16 = mix.hears[row if mix.place is None else int(mix.place[row])]
+                if legs.feed[leg] != FEED_MIX:
+                    hears = self.bank.samples[legs.play_at[leg]]
+                recording.put(_saturated(mix.of(row)), _saturated(hears))
 
     def _play(self, leg: Index) -> None:
         legs = self.legs

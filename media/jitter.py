@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import count_nonzero as how_many
 
+from media import levels
 from media.arrays import F64, I64, U8, Bool, Index
 from media.legs import FRAME_SAMPLES, FRAME_SECONDS, HALF_SAMPLES, RING_FRAMES, Legs
 
@@ -35,8 +36,10 @@ _HALVES = 2 * RING_FRAMES
 class Frames(NamedTuple):
     """What is due of some legs."""
 
-    payload: U8
-    """uint8[n, 160]; lent until the next call."""
+    slot: Index
+    """intp[n]: where it lies, for `JitterRing.read`."""
+    level: U8
+    """uint8[n]: `media.levels`; where the frame is not there, that of the one before."""
     whole: Bool
     """bool[n]: the frame is there."""
     halves: Bool
@@ -147,6 +150,7 @@ class JitterRing:
         self._legs, self._playout = legs, playout
         self._ring = legs.ring.reshape(-1, FRAME_SAMPLES)
         self._samples = legs.ring.reshape(-1)
+        self._level = legs.level.reshape(-1)
         self._stamp = legs.stamp.reshape(-1, 2)
         self._stamp_both = legs.stamp.reshape(-1).view(np.int64)
         self._payload: U8 = np.zeros((rows_max, FRAME_SAMPLES), np.uint8)
@@ -181,8 +185,10 @@ class JitterRing:
         again = self._stamp_both.take(slot) == want
         if how_many(again):
             self._legs.late[leg[again]] += 1
-        self._ring[slot] = payload[:, :FRAME_SAMPLES]
+        codes = payload[:, :FRAME_SAMPLES]
+        self._ring[slot] = codes
         self._stamp_both[slot] = want
+        self._level[slot] = levels.of_codes(codes, self._legs.codec_in.take(leg))
 
     def _put_pieces(self, leg: Index, position: I64, length: I64, payload: U8) -> None:
         """Packets of any length and place: sample by sample; a half slot counts once its end was written."""
@@ -199,7 +205,9 @@ class JitterRing:
             if not len(row):
                 return
             frame = half[row] >> 1
-            self._stamp[leg[row] * RING_FRAMES + (frame & (RING_FRAMES - 1)), half[row] & 1] = frame & _STAMP
+            slot = leg[row] * RING_FRAMES + (frame & (RING_FRAMES - 1))
+            self._stamp[slot, half[row] & 1] = frame & _STAMP
+            self._level[slot] = levels.LEVEL_MAX
 
     def take(self, leg: Index) -> Frames:
         """The frames that are due now, and one step on; ``leg`` intp[n], all different."""
@@ -208,14 +216,24 @@ class JitterRing:
         want = play & _STAMP
         whole = self._stamp_both.take(slot) == want * _TWICE
         whole &= live
-        payload = self._payload[: len(leg)]
-        self._ring.take(slot, axis=0, out=payload, mode="clip")
+        level = self._level.take(slot)
         if how_many(whole) == len(whole):
             self._playout.settle(leg, None)
-            return Frames(payload, whole, self._there[: len(leg)])
+            return Frames(slot, level, whole, self._there[: len(leg)])
         halves = (self._stamp[slot] == want[:, None]) & live[:, None]
-        self._playout.settle(leg, halves[:, 0] | halves[:, 1])
-        return Frames(payload, whole, halves)
+        present = halves[:, 0] | halves[:, 1]
+        self._playout.settle(leg, present)
+        gone = np.flatnonzero(~present)
+        if len(gone):
+            level[gone] = self._level[leg[gone] * RING_FRAMES + ((play[gone] - 1) & (RING_FRAMES - 1))]
+            self._level[slot[gone]] = level[gone]
+        return Frames(slot, level, whole, halves)
+
+    def read(self, slot: Index) -> U8:
+        """uint8[n, 160]: what lies in slots; lent until the next call."""
+        payload = self._payload[: len(slot)]
+        self._ring.take(slot, axis=0, out=payload, mode="clip")
+        return payload
 
     def before(self, leg: Index, frames: int) -> U8:
         """uint8[n, frames, 160]: what was played before the frame that was taken last, as far as the ring still holds it."""

@@ -14,11 +14,11 @@ from typing import Annotated, Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from media import coders
-from media.arrays import F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
+from media import coders, gain
+from media.arrays import F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.srtp.suites import KEY_BYTES_MAX
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 FRAME_SAMPLES = 160
 """Samples of 20 ms at 8 kHz: what a tick of a leg plays and sends."""
 FRAME_SECONDS = 0.020
@@ -32,6 +32,8 @@ PCM_SAMPLES = 1120
 NOTE_BYTES = 4096
 POSITION_FIRST = 960 * 1024
 """Where a stream's positions begin: a whole number of frames of any codec."""
+PARTNERS_MAX = 4
+"""Legs that a leg may whisper to, or ignore."""
 DIGITS_MAX = 32
 """Digits that wait to be sent, a leg."""
 
@@ -162,6 +164,8 @@ class Legs:
     """Somebody listens by ticks; else packets are only counted and relayed."""
     ring: Annotated[U8, RING_FRAMES, FRAME_SAMPLES]
     """Payload of codecs of 8 bits a sample at a clock of 8 kHz, by position in the stream."""
+    level: Annotated[U8, RING_FRAMES]
+    """Peak of each slot, `media.levels`."""
     stamp: Annotated[I32, RING_FRAMES, 2]
     """Frame number that each half of a slot holds; a slot counts only where it is the one that is due."""
     playing: Bool
@@ -191,6 +195,10 @@ class Legs:
     pcm: Annotated[I16, PCM_SAMPLES]
     """Decoded and not yet heard."""
     pcm_count: I16
+    encoding: U32
+    """Encoders of legs of one codec with the same number have the same settings."""
+    follows: I64
+    """Leg that it hears the packets of, encoded once for all who hear the same; -1: its own."""
     encoder: Annotated[U8, coders.ENCODER_BYTES]
     decoder: Annotated[U8, coders.DECODER_BYTES]
     narrow: Annotated[NDArray[Any], coders.WIDE_TO_ROOM.state]
@@ -229,6 +237,28 @@ class Legs:
     play_first: I64
     play_end: I64
     play_loop: Bool
+
+    # In a room (`media.hearing`)
+    muted: Bool
+    """Others do not hear it."""
+    deaf: Bool
+    """It hears silence."""
+    gain_in: F32
+    """Of what others hear of it, dB."""
+    gain_out: F32
+    """Of what it hears, dB."""
+    leveled: Bool
+    """Others hear it by automatic gain control."""
+    loudness: Annotated[NDArray[Any], gain.STATE]
+    whispers: Annotated[I32, PARTNERS_MAX]
+    """The only legs that hear it, -1 where fewer; none: all do."""
+    ignores: Annotated[I32, PARTNERS_MAX]
+    """Legs that it does not hear, -1 where fewer."""
+    talk: I16
+    """How sure it is that it speaks, `media.speakers`."""
+    speaking: Bool
+    strength: F32
+    """Smoothed level of its speech, dBov."""
 
     # Telephone events (RFC 4733)
     event_on: Bool
@@ -299,12 +329,12 @@ class Legs:
             field[leg] = 0
         self.used[leg] = True
         self.since[leg] = now
-        for index in (self.target, self.relay_source, self.room, self.sequence_bad, self.ssrc_in, self.ssrc_next):
+        for index in (self.target, self.relay_source, self.room, self.sequence_bad, self.ssrc_in, self.ssrc_next, self.follows):
             index[leg] = -1
         for index in (self.ssrc_secured, self.index_in, self.index_out, self.report_index_in):
             index[leg] = -1
         self.round_trip[leg] = -1.0
-        self.stamp[leg] = self.packet_stamp[leg] = -1
+        self.stamp[leg] = self.packet_stamp[leg] = self.whispers[leg] = self.ignores[leg] = -1
         return leg
 
     def free(self, leg: int) -> None:

@@ -11,12 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from media import levels
 from media.arrays import I32, Index
+from media.hearing import Special, special
 from media.legs import Legs
 
 PHASES = 4
 PHASE_LEGS = 256
 BLOCK_ROWS = 512
+EXACT_SIZE_MAX = 12
+"""Rooms up to this size are summed to the sample; of larger ones, frames up to `levels.QUIET` are left out."""
 FEED_NOTHING, FEED_MIX, FEED_PLAY = 0, 1, 2
 """`Legs.feed`: the tick sends a leg nothing, the mix of its room without itself, or a source of the bank."""
 
@@ -29,6 +33,14 @@ class Block(NamedTuple):
     room: I32
     """int32[rooms]."""
     size: int
+    common: Index
+    """intp[rooms * size]: which of the block's rooms each leg is in."""
+    sends: Index | None
+    """intp[n]: rows of the legs that are sent the mix; None: all."""
+    quiet: int
+    """Level up to which a frame is left out; -1: none is."""
+    special: Special | None
+    """Who does not simply hear all others."""
 
 
 class Phase(NamedTuple):
@@ -63,8 +75,15 @@ def _phase(legs: Legs, leg: Index) -> Phase:
             per_block = max(1, BLOCK_ROWS // each)
             for first in range(0, len(rooms), per_block):
                 part = slice(first * each, (first + per_block) * each)
-                blocks.append(Block(some[part], rooms[first : first + per_block], each))
+                blocks.append(_block(legs, some[part], rooms[first : first + per_block], each))
     return Phase(leg, blocks, leg[legs.feed[leg] == FEED_PLAY])
+
+
+def _block(legs: Legs, leg: Index, room: I32, size: int) -> Block:
+    sends = legs.sends[leg] & (legs.feed[leg] == FEED_MIX)
+    quiet = -1 if size == 1 else 0 if size <= EXACT_SIZE_MAX else levels.QUIET
+    common = np.repeat(np.arange(len(room)), size)
+    return Block(leg, room, size, common, None if sends.all() else np.flatnonzero(sends), quiet, special(legs, leg))
 
 
 def best(legs: Legs) -> int:

@@ -48,5 +48,9 @@ class LegRecord:
     """Where in it the sink's own source goes on after `playback`."""
     recording: str = ""
     """Id of its recording."""
+    tones: bool = False
+    """Its coming to the room that it is in was heard, and its going will be."""
+    sounded: int = -1
+    """That room, by number."""
     room: str = ""
     """Name of the room that it is in, as the switchboard calls it; empty: none."""

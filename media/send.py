@@ -52,14 +52,17 @@ class Sender:
         legs.timestamp_out[leg] += step.astype(np.int64).astype(np.uint32)
         legs.clock_out[leg] = now
 
-    def audio(self, leg: Index, payload: U8, size: int | I64) -> None:
-        """Send a frame to each of some legs: intp[n], uint8[n, bytes] (C-contiguous), of which ``size`` bytes count."""
+    def audio(self, leg: Index, payload: U8, size: int | I64, row: Index | None = None) -> None:
+        """Send a frame to each of some legs: intp[n], uint8[n, bytes] (C-contiguous), of which ``size`` bytes count.
+
+        With ``row``, intp[n], many legs may share a payload: each is sent ``payload[row]``.
+        """
         legs = self._legs
         kind = legs.payload_type[leg] | legs.marker[leg].view(np.uint8) << np.uint8(7)
         legs.marker[leg] = False
-        self.packets(leg, kind, legs.timestamp_out[leg], payload, size)
+        self.packets(leg, kind, legs.timestamp_out[leg], payload, size, row)
 
-    def packets(self, leg: Index, second: U8, timestamp: U32, payload: U8, size: int | I64) -> None:
+    def packets(self, leg: Index, second: U8, timestamp: U32, payload: U8, size: int | I64, shared: Index | None = None) -> None:
         """Send packets whose second byte (marker and payload type) and timestamp are given."""
         legs = self._legs
         for first in range(0, len(leg), BATCH):
@@ -75,9 +78,12 @@ class Sender:
             legs.packets_out[row] += 1
             bytes_each = size if isinstance(size, int) else size[part]
             legs.bytes_out[row] += bytes_each
-            self._pages.lend(payload[part], bytes_each)
+            if shared is None:
+                self._pages.lend(payload[part], bytes_each)
+            else:
+                self._pages.share(payload, shared[part], bytes_each)
             if self._guard.any:
-                self._post_secured(row, payload[part], bytes_each, sequence)
+                self._post_secured(row, payload[part] if shared is None else payload[shared[part]], bytes_each, sequence)
             else:
                 self._post(row, self._pages.iov[:count], 2)
 

@@ -89,5 +89,7 @@ def built_in() -> dict[str, I16]:
         "busy": tone((425.0,), 0.5, 0.5),
         "congestion": tone((425.0,), 0.2, 0.2),
         "beep": tone((1000.0,), 0.2),
+        "enter": np.concatenate([tone((660.0,), 0.1), tone((880.0,), 0.1)]),
+        "leave": np.concatenate([tone((880.0,), 0.1), tone((660.0,), 0.1)]),
         "music": melody(),
     }

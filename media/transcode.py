@@ -4,13 +4,18 @@ Rules:
 - G.711 is a table lookup for a whole block; legs of other codecs are taken out of the block, served, and put back.
 - A gap is filled as G.711 appendix I does; Opus fills its own, by the redundancy in the packet after it where there is some. After comfort
   noise of the peer a gap is silence that was meant.
+- Frames that say nothing are not decoded where most are such. What many hear alike is encoded once for each codec and its settings: one
+  leg's encoder serves all of them. A leg that hears something of its own again goes on from the state of the encoder that it followed.
 - A packet of Opus longer than a frame is decoded once; what is over waits in `Legs.pcm`.
 """
+
+import zlib
+from typing import NamedTuple
 
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media import coders, g711
+from media import coders, g711, levels
 from media.arrays import I16, I32, I64, U8, Bool, Index
 from media.codecs import G722, OPUS, PCMA
 from media.coding.codec import Codec, StateError
@@ -24,6 +29,17 @@ CONCEALED_MAX = 64
 CONCEALED_FRAMES = 4
 """A longer gap is silent (G.711 appendix I: after 60 ms)."""
 _HISTORY_FRAMES = 3
+
+
+class Heard(NamedTuple):
+    """The frames that were due of some legs."""
+
+    row: Index | None
+    """intp[k]: which of the legs say something, ascending; None: all are there."""
+    samples: I16
+    """int16[k, 160]; lent until the next call."""
+    level: U8
+    """uint8[n]: `media.levels`, of all legs."""
 
 
 class Transcoder:
@@ -44,10 +60,13 @@ class Transcoder:
         """A leg sends and receives another codec from now on: make its state ready."""
         row = np.array([leg])
         if codec == OPUS and coders.OPUS:
-            coders.OPUS.reset_encoder(self._opus_out, row, coders.settings(parameters))
+            settings = coders.settings(parameters)
+            coders.OPUS.reset_encoder(self._opus_out, row, settings)
+            self._legs.encoding[leg] = zlib.crc32(repr(settings).encode())
         elif codec == G722 and coders.G_722:
             coders.G_722.reset_encoder(self._g722_out, row)
             self._legs.widen[leg] = np.zeros(1, coders.ROOM_TO_WIDE.state)[0]
+        self._legs.follows[leg] = -1
         self.listen(row, np.array([codec], np.uint8))
 
     def take_over(self) -> None:
@@ -84,29 +103,49 @@ class Transcoder:
             legs.narrow[wide] = np.zeros(1, coders.WIDE_TO_ROOM.state)[0]
         legs.concealment["lost"][leg] = 0
 
-    def hear(self, leg: Index) -> I16:
-        """The frames that are due, int16[n, 160], lent until the next call; ``leg`` intp[n], all different."""
+    def hear(self, leg: Index, quiet: int = -1) -> Heard:
+        """The frames that are due; ``leg`` intp[n], all different. Levels up to ``quiet`` say nothing."""
         legs = self._legs
         codec = legs.codec_in.take(leg)
         if how_many(codec > PCMA):
-            return self._hear_each(leg, codec)
+            return self._hear_each(leg, codec, quiet)
         frames = self._ring.take(leg)
-        samples = self._mixer.decode(frames.payload, codec)
-        self._fill(leg, samples, frames)
-        return samples
+        row = self._talking(frames.level, quiet, legs.healing.take(leg))
+        if row is None:
+            samples = self._mixer.decode(self._ring.read(frames.slot), codec)
+            self._fill(leg, samples, frames)
+            return Heard(None, samples, frames.level)
+        samples = self._mixer.decode(self._ring.read(frames.slot[row]), codec[row])
+        if len(row):
+            self._fill(leg[row], samples, Frames(frames.slot[row], frames.level[row], frames.whole[row], frames.halves[row]))
+        return Heard(row, samples, frames.level)
 
-    def _hear_each(self, leg: Index, codec: U8) -> I16:
+    @staticmethod
+    def _talking(level: U8, quiet: int, healing: Bool | None = None) -> Index | None:
+        """Which frames say something; None: at least half of them, so that to leave the others out would not pay."""
+        talks = level > quiet
+        if healing is not None:
+            talks |= healing
+        return None if 2 * how_many(talks) >= len(talks) else np.flatnonzero(talks)
+
+    def _hear_each(self, leg: Index, codec: U8, quiet: int) -> Heard:
         out = np.zeros((len(leg), FRAME_SAMPLES), np.int16)
+        level = np.zeros(len(leg), np.uint8)
         plain = np.flatnonzero(codec <= PCMA)
         if len(plain):
-            out[plain] = self.hear(leg[plain])
+            heard = self.hear(leg[plain], quiet)
+            out[plain if heard.row is None else plain[heard.row]] = heard.samples
+            level[plain] = heard.level
         wide = np.flatnonzero(codec == G722)
         if len(wide):
             out[wide] = self._hear_g722(leg[wide])
         opus = np.flatnonzero(codec == OPUS)
         if len(opus):
             out[opus] = self._hear_opus(leg[opus])
-        return out
+        coded = np.flatnonzero(codec > PCMA)
+        level[coded] = levels.of_samples(out[coded])
+        row = self._talking(level, quiet)
+        return Heard(row, out if row is None else out[row], level)
 
     def _hear_g722(self, leg: Index) -> I16:
         legs, codec = self._legs, coders.G_722
@@ -115,7 +154,7 @@ class Transcoder:
         there = np.flatnonzero(frames.whole)
         if len(there) and codec is not None:
             sizes = np.full(len(there), FRAME_SAMPLES, np.int32)
-            samples[there], _ = codec.decode(self._g722_in, leg[there], np.ascontiguousarray(frames.payload[there]), sizes)
+            samples[there], _ = codec.decode(self._g722_in, leg[there], self._ring.read(frames.slot[there]), sizes)
         state = legs.narrow[leg]
         out: I16 = coders.WIDE_TO_ROOM(state, samples)
         legs.narrow[leg] = state
@@ -223,25 +262,60 @@ class Transcoder:
             if len(mine):
                 self._ring.keep(some[mine], g711.encode(part[mine], law))
 
-    def say(self, leg: Index, heard: I32) -> None:
-        """Send a frame to each of some legs, int32[n, 160] (written over)."""
+    def say(self, leg: Index, heard: I32, row: Index | None = None) -> None:
+        """Send a frame to each of some legs: int32[n, 160] (written over); with ``row``, intp[n], each is sent ``heard[row]``."""
         codec = self._legs.codec.take(leg)
         if not how_many(codec > PCMA):
-            self._sender.audio(leg, self._mixer.encode(heard, codec), FRAME_SAMPLES)
+            self._say_plain(leg, codec, heard, row)
             return
+        for number in (G722, OPUS):
+            mine = np.flatnonzero(codec == number)
+            if len(mine):
+                self._say_coded(number, leg[mine], heard, mine if row is None else row[mine])
         plain = np.flatnonzero(codec <= PCMA)
         if len(plain):
-            self._sender.audio(leg[plain], self._mixer.encode(heard[plain], codec[plain]), FRAME_SAMPLES)
-        wide = np.flatnonzero(codec == G722)
-        if len(wide) and coders.G_722:
-            state = self._legs.widen[leg[wide]]
-            sound = coders.ROOM_TO_WIDE(state, np.clip(heard[wide], -32768, 32767).astype(np.int16))
-            self._legs.widen[leg[wide]] = state
-            payload, _ = coders.G_722.encode(self._g722_out, leg[wide], sound)
-            self._sender.audio(leg[wide], payload, FRAME_SAMPLES)
-        opus = np.flatnonzero(codec == OPUS)
-        if len(opus) and coders.OPUS:
-            sound = np.clip(heard[opus], -32768, 32767).astype(np.int16)
-            payload, size = coders.OPUS.encode(self._opus_out, leg[opus], sound)
-            sent = size > 0
-            self._sender.audio(leg[opus][sent], payload[sent], size[sent].astype(np.int64))
+            part = heard if row is not None else heard[plain]
+            self._say_plain(leg[plain], codec[plain], part, None if row is None else row[plain])
+
+    def _say_plain(self, leg: Index, codec: U8, heard: I32, row: Index | None) -> None:
+        """G.711."""
+        law = (codec == PCMA).astype(np.intp)
+        both = 0 < how_many(law) < len(law)
+        if row is None or not both:
+            self._sender.audio(leg, self._mixer.encode(heard, codec), FRAME_SAMPLES, row)
+            return
+        self._sender.audio(leg, self._mixer.encode_twice(heard), FRAME_SAMPLES, row + law * len(heard))
+
+    def _say_coded(self, codec: int, leg: Index, heard: I32, row: Index) -> None:
+        """Codecs with a memory: what is heard alike, by equal settings, is encoded by the first leg of those that hear it."""
+        opus, wide = coders.OPUS, coders.G_722
+        alike = row.astype(np.int64) << 32 | self._legs.encoding.take(leg)
+        _, first, of = np.unique(alike, return_index=True, return_inverse=True)
+        lead = leg[first]
+        self._follow(codec, leg, lead, lead[of])
+        sound = np.clip(heard[row[first]], -32768, 32767).astype(np.int16)
+        if codec == OPUS and opus:
+            payload, size = opus.encode(self._opus_out, lead, sound)
+        elif codec == G722 and wide:
+            state = self._legs.widen[lead]
+            payload, size = wide.encode(self._g722_out, lead, coders.ROOM_TO_WIDE(state, sound))
+            self._legs.widen[lead] = state
+        else:
+            return
+        many = size[of].astype(np.int64)
+        sent = many > 0
+        self._sender.audio(leg[sent], payload, many[sent], np.asarray(of[sent], np.intp))
+
+    def _follow(self, codec: int, leg: Index, lead: Index, leader: Index) -> None:
+        """Legs hear what ``leader``, intp[n], encodes; those that lead again go on from the encoder that they followed."""
+        legs = self._legs
+        before = legs.follows.take(lead)
+        back = np.flatnonzero(before >= 0)
+        if len(back):
+            to, source = lead[back], before[back]
+            valid = legs.used[source] & (legs.codec[source] == codec) & (legs.encoding[source] == legs.encoding[to])
+            to, source = to[valid], source[valid]
+            legs.encoder[to] = legs.encoder[source]
+            if codec == G722:
+                legs.widen[to] = legs.widen[source]
+        legs.follows[leg] = np.where(leader == leg, -1, leader)

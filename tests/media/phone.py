@@ -129,7 +129,7 @@ class Bench:
         return report
 
     def events(self) -> list[tuple[str, str, Any]]:
-        kinds = {"dtmf": control.Dtmf, "rtp-timeout": control.RtpTimeout, "play-ended": control.PlayEnded}
+        kinds = {"dtmf": control.Dtmf, "rtp-timeout": control.RtpTimeout, "play-ended": control.PlayEnded, "speakers": control.Speakers}
         return [(client, name, msgspec.msgpack.decode(body, type=kinds[name])) for client, name, body in self.processor.events()]
 
     def until(self, condition: Any, most: int = 400) -> None:
@@ -152,6 +152,7 @@ RESPONSES: dict[str, Any] = {
     "propose": control.Proposal,
     "accept": control.Done,
     "connect": control.Done,
+    "mix": control.Done,
     "play": control.PlayStarted,
     "record": control.RecordStarted,
     "stop": control.Done,

@@ -27,7 +27,7 @@ class Side:
 
     def take(self) -> bytes | None:
         frames = self.ring.take(self.leg)
-        return bytes(frames.payload[0]) if frames.whole[0] else None
+        return bytes(self.ring.read(frames.slot)[0]) if frames.whole[0] else None
 
 
 def stream(samples: int) -> bytes:

@@ -195,3 +195,28 @@ def test_another_layout_is_refused(engine: Bench, kept: Pair) -> None:
     os.pwrite(kept.state, b"something else!!", 0)
     with pytest.raises(LayoutError):
         MediaProcessor(engine.configuration, kept.sockets(), engine.now)
+
+
+def test_how_legs_take_part_in_rooms_goes_on(engine: Bench, kept: Pair) -> None:
+    phones = [engine.phone(f"{number}") for number in range(3)]
+    for number in range(3):
+        engine.connect(f"{number}", control.Room("r", tones=True, speakers=number == 2))
+    engine.do("mix", control.Mix(leg="0", muted=True))
+    engine.do("mix", control.Mix(leg="2", gain_out_db=6.0206))
+    engine.ticks(200)
+    for phone in phones:
+        phone.received()
+    assert replace(engine, kept) == 3
+    waves = [g711.encode(tone(430 + 380 * number, 40), g711.MU) for number in range(2)]
+    got: list[bytes] = []
+    for frame in range(40):
+        for phone, wave in zip(phones, waves, strict=False):
+            phone.send(bytes(wave[frame]))
+        engine.ticks(4)
+        got += [packet.payload for packet in phones[2].received()]
+    sound = g711.decode(np.frombuffer(b"".join(got[5:35]), np.uint8), g711.MU)
+    assert level(sound, 430) < 100 and level(sound, 810) == pytest.approx(16000, rel=0.03)
+    assert [body.legs for _, name, body in engine.events() if name == "speakers"] == [("1",)]
+    engine.do("release", control.Release(leg="1"))
+    engine.ticks(4)
+    assert any(packet.payload != bytes([0xFF]) * 160 for packet in phones[0].received()), "its going is heard"
