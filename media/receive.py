@@ -7,9 +7,9 @@ Rules:
 - On the shared pair, an unknown source becomes a leg's only if exactly one leg was never heard and differs from it in either host or
   port alone; at most `STRANGERS_MAX` are looked at in a tick.
 - Packets of secured legs are opened before anything is believed of them: what is not authentic changes no source.
-- One leg's packets of one batch are taken one after the other, at most `ROUNDS_MAX`: more than a second of what waited in the kernel.
-- A tick takes at most `BATCHES_MAX` batches of a shared socket and `OWN_ROUNDS_MAX` datagrams of an own one, and no further batch once
-  single legs took `TICK_ROUNDS_MAX` rounds; the kernel keeps the rest.
+- One leg's packets of one batch are taken one after the other, in rounds. A flood may not cost others their time: further rounds than the
+  first of a batch come out of an allowance, `ROUNDS_PER_SECOND` and `ROUNDS_MAX` after a pause; what is beyond it is refused.
+- A tick takes at most `BATCHES_MAX` batches of a shared socket and `OWN_ROUNDS_MAX` datagrams of an own one; the kernel keeps the rest.
 """
 
 from typing import NamedTuple
@@ -37,7 +37,7 @@ from media.webrtc.link import DTLS_MAX, Links
 HOLD_SECONDS = 3.0
 STRANGERS_MAX = 32
 ROUNDS_MAX = 64
-TICK_ROUNDS_MAX = 128
+ROUNDS_PER_SECOND = 1600
 BATCHES_MAX = 64
 OWN_ROUNDS_MAX = 4
 HEADER_BYTES = 12
@@ -105,18 +105,18 @@ class Receiver:
         self._strangers = 0
         self._age: F64 = np.zeros(BATCH)
         self._since = self._before = 0.0
+        self._rounds = ROUNDS_MAX
+        """Rounds that may be taken now besides the first of each batch."""
         self.stray = 0
         """Datagrams that no leg claimed."""
         self.tick = 0
         """Number of the tick that is served after receiving."""
-        self._rounds = 0
-        """Of this tick, for single legs that had several packets in a batch."""
 
     def drain(self, now: float) -> None:
         """Take what waits at all sockets."""
         self._strangers = STRANGERS_MAX
         self._since, self._before = now - self._before, now
-        self._rounds = 0
+        self._rounds = min(self._rounds + int(self._since * ROUNDS_PER_SECOND), ROUNDS_MAX)
         inbox = self._inbox
         for _ in range(BATCHES_MAX):
             count = inbox.receive(self._sockets.rtp, 0)
@@ -126,7 +126,7 @@ class Receiver:
                 if leg.min() < 0:
                     self._meet(leg, count)
                 self._take(leg, count, now)
-            if count < BATCH or self._rounds > TICK_ROUNDS_MAX:
+            if count < BATCH:
                 break
         for _ in range(BATCHES_MAX):
             count = inbox.receive(self._sockets.rtcp, 0)
@@ -286,14 +286,16 @@ class Receiver:
         if how_many(self._mark.take(leg) == row) == len(row):
             self._packets(row, leg, now)
             return
-        for _ in range(ROUNDS_MAX):
-            self._rounds += 1
+        while True:
             self._mark[leg[::-1]] = row[::-1]
             first = self._mark.take(leg) == row
             self._packets(row[first], leg[first], now)
             row, leg = row[~first], leg[~first]
             if not len(row):
                 return
+            if not self._rounds:
+                break
+            self._rounds -= 1
         self._refuse(leg)
 
     def _admit(self, row: Index, leg: Index) -> tuple[Index, Index]:
