@@ -94,6 +94,9 @@ class LocatingCore(Protocol):
     def located(self, id: int, located: Located, now: float) -> None:
         """Where it is reached."""
 
+    def unsent(self, data: bytes, flow: Flow, now: float) -> None:
+        """A message could not be sent: its connection is gone."""
+
 
 @runtime_checkable
 class Replaceable(Protocol):

@@ -164,6 +164,22 @@ class Proxy:
         """A connection ended, or a destination refuses."""
         self.transactions.closed(flow, now)
 
+    def unsent(self, data: bytes, flow: Flow, now: float) -> None:
+        """A connection is gone: a response goes to the address in its Via, by a new one (RFC 3261 section 18.2.2, RFC 3263 section 5)."""
+        if flow.transport not in ("tcp", "tls") or not data.startswith(b"SIP/2.0 "):
+            return
+        try:
+            message = Message.parse(data)
+            via = Via.parse(message.get_all("via")[0])
+        except (ValueError, MessageError):
+            return
+        sought = Sought((via.parameter("received") or via.host).strip("[]"), via.port, flow.transport)
+        direct = literal(*sought)
+        if direct is None:
+            self.outside.respond(message, sought)
+        elif (direct.host, direct.port) not in self._way.cluster:
+            self.out.append(Send(data, flow._replace(host=direct.host, port=direct.port, connection=0)))
+
     def job(self, job: Job, now: float) -> None:
         """A proxy does no jobs."""
         self.out.append(Reply(job.number, "refused", b""))

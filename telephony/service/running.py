@@ -49,7 +49,7 @@ class Running:
         self._names: Names | None = None
         """Made when the core asks for the first name."""
         self._datagrams = Datagrams(loop, self._receive, self._closed, self._waited)
-        self._streams = Streams(loop, self._receive, self._closed)
+        self._streams = Streams(loop, self._receive, self._closed, self._unsent if isinstance(core, LocatingCore) else None)
         self._jobs = JobSockets(loop)
         for name, descriptor in sockets.items():
             if name not in SIP_SOCKETS and not name.startswith(SHARD_PREFIX):
@@ -223,6 +223,12 @@ class Running:
 
     def _waited(self, seconds: float) -> None:
         self._measured(seconds, clock.now())
+
+    def _unsent(self, data: bytes, flow: Flow) -> None:
+        self._touched = True
+        core = self._core
+        assert isinstance(core, LocatingCore)
+        self._guard("unsent", lambda: core.unsent(data, flow, clock.now()))
 
     def _closed(self, flow: Flow) -> None:
         self._touched = True

@@ -74,12 +74,20 @@ class Streams:
     Args:
         receive: called with each framed message and its flow.
         closed: called with the flow of a connection that ended, or could not be opened.
+        unsent: called with a message whose connection is gone, and its flow; `closed` follows.
     """
 
-    def __init__(self, loop: Loop, receive: Callable[[bytes, Flow], None], closed: Callable[[Flow], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        receive: Callable[[bytes, Flow], None],
+        closed: Callable[[Flow], None],
+        unsent: Callable[[bytes, Flow], None] | None = None,
+    ) -> None:
         self._loop = loop
         self._receive = receive
         self._closed = closed
+        self._unsent = unsent
         self._listeners: dict[str, socket.socket] = {}
         self._accepting: set[str] = set()
         self._connections: dict[int, _Connection] = {}
@@ -157,6 +165,8 @@ class Streams:
         if connection is None:
             connection = self._open(flow)
             if connection is None:
+                if flow.connection and self._unsent is not None:
+                    self._unsent(data, flow)
                 self._closed(flow)
                 return
         try:

@@ -195,3 +195,30 @@ def test_a_response_whose_next_via_is_a_name() -> None:
     assert sent.data.startswith(b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP phone.example.org")
     setting.proxy.receive(response, Flow("udp", "public-udp", "203.0.113.5", 5060), setting.now)
     assert setting.proxy.take() == []
+
+
+@pytest.mark.parametrize(
+    ("via", "goes"),
+    [
+        ("SIP/2.0/TCP phone.example.org:5080;branch=z9hG4bKp;received=198.51.100.9", ("198.51.100.9", 5080)),
+        ("SIP/2.0/TCP 198.51.100.9;branch=z9hG4bKp", ("198.51.100.9", 5060)),
+        ("SIP/2.0/TCP phone.example.org:5080;branch=z9hG4bKp", None),
+    ],
+)
+def test_a_response_whose_connection_is_gone_goes_where_its_via_says(via: str, goes: tuple[str, int] | None) -> None:
+    """RFC 3261 section 18.2.2."""
+    setting = Setting()
+    flow = Flow("tcp", "public-tcp", "198.51.100.9", 40000, 7)
+    head = f"SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: x\r\n"
+    response = f"{head}CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n".encode()
+    setting.proxy.unsent(response, flow, setting.now)
+    [effect] = setting.proxy.take()
+    if goes is None:
+        assert isinstance(effect, Locate)
+        assert effect.sought == Sought("phone.example.org", 5080, "tcp")
+    else:
+        assert effect == Send(response, Flow("tcp", "public-tcp", *goes))
+    for other in (response.replace(b"SIP/2.0 200 OK", b"BYE sip:x SIP/2.0"), b"SIP/2.0 200 OK\r\n\r\n"):
+        setting.proxy.unsent(other, flow, setting.now)
+    setting.proxy.unsent(response, flow._replace(transport="ws", socket="public-ws"), setting.now)
+    assert setting.proxy.take() == []

@@ -241,3 +241,14 @@ def test_connections_of_users_alone_are_never_opened_by_us(side: Side) -> None:
     flow = Flow("ws", "public-ws", *side.addresses["ws"])
     side.streams.send(ONE, flow)
     assert side.gone == [flow]
+
+
+def test_a_message_whose_connection_is_gone_is_handed_back() -> None:
+    side = Side(transports=("tcp",))
+    back: list[tuple[bytes, Flow]] = []
+    side.streams._unsent = lambda data, flow: back.append((data, flow))
+    gone = Flow("tcp", "public-tcp", "127.0.0.1", 9, connection=12345)
+    side.streams.send(ONE, gone)
+    assert back == [(ONE, gone)]
+    assert side.gone == [gone]
+    side.close()
