@@ -212,6 +212,8 @@ class Forwarding:
             target.choice.suspect(target.router, now)
         if target.datagram is not None and message is None:
             self._proxy.streamless(target, now)
+        elif target.outside and status in (408, 503) and not self._cancelled:
+            self._proxy.outside.suspect(target, now)
         if (
             target.next_flow is not None
             and status in (408, 430, 503)
@@ -293,6 +295,8 @@ class Forwarding:
                 target.choice.suspect(target.router, now)
             if target.datagram is not None:
                 self._proxy.streamless(target, now)
+            elif target.outside:
+                self._proxy.outside.suspect(target, now)
             if self._silent_clients is None:
                 self._silent_clients = []
             self._silent_clients.append(client)

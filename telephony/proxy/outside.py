@@ -3,6 +3,7 @@
 Rules:
 - Only what the cluster itself sends gets here (`Way.to_user`): no user makes us ask for names or send outside.
 - A request goes to the places that were found, in turn (`Forwarding`); nothing found is 404, no answer of name servers 503.
+- A place that was silent, refused or answered 503 is tried last for `SUSPECT_SECONDS`.
 - An ACK and a response have no transaction: they go to the first place.
 
 Bound: `MESSAGES_MAX` that wait; more requests are answered 503.
@@ -11,7 +12,8 @@ Bound: `MESSAGES_MAX` that wait; more requests are answered 503.
 from typing import TYPE_CHECKING
 
 from telephony.effects import Locate, Send
-from telephony.proxy.way import DIALOG_METHODS, RefusedError
+from telephony.proxy.way import DIALOG_METHODS, RefusedError, Target
+from telephony.sip.flow import Flow
 from telephony.sip.message import Message
 from telephony.sip.resolution import Located, Sought
 from telephony.sip.server_transaction import ServerTransaction
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from telephony.proxy.core import Proxy
 
 MESSAGES_MAX = 2000
+SUSPECT_SECONDS = 30.0
+SUSPECTS_MAX = 1000
+"""Places that are remembered; when there are more the memory starts afresh."""
 
 
 class Sending:
@@ -46,6 +51,8 @@ class Outside:
         self._proxy = proxy
         self._waiting: dict[int, Sending] = {}
         self._number = 0
+        self._suspects: dict[Flow, float] = {}
+        """Until when a place is tried last."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -79,6 +86,8 @@ class Outside:
             targets = [proxy.way.outside(hop) for hop in located.hops]
         except RefusedError:
             targets = []
+        if self._suspects:
+            targets.sort(key=lambda target: self._suspects.get(target.flow, 0.0) > now)
         if server is not None:
             if targets:
                 proxy.forward(server, message, targets, message.method in DIALOG_METHODS, now)
@@ -92,6 +101,12 @@ class Outside:
             proxy.out.append(Send(message.serialize(), targets[0].flow))
         else:
             proxy.send_only(message, targets[0])
+
+    def suspect(self, target: Target, now: float) -> None:
+        """Nothing was to be had there."""
+        if len(self._suspects) >= SUSPECTS_MAX:
+            self._suspects.clear()
+        self._suspects[target.flow] = now + SUSPECT_SECONDS
 
     def cancel(self, id: int, now: float) -> None:
         """Send it no more."""

@@ -97,6 +97,9 @@ def test_the_next_place_takes_it(how: str) -> None:
     callee.accept(b"answer", now=setting.now)
     _, at_router = setting.run()
     assert [type(event) for event in at_router] == [Answered]
+    setting.call()
+    setting.located(*BOTH)
+    assert [type(event) for event in setting.network.happened(*SECOND)][-1] == InviteReceived, "the other one is tried last now"
 
 
 def test_a_connection_to_the_outside_is_in_the_record() -> None:
