@@ -152,6 +152,12 @@ class Message:
 
     def get_lines(self, name: str) -> list[str]:
         """Value of each line of a header, lists not split."""
+        if not self._top and (self._more is None or name not in self._more):
+            number = self._first.get(name)
+            if number is None:
+                return []
+            line = self._lines[number]
+            return [line[line.find(":") + 1 :].strip()]
         found = [line[line.find(":") + 1 :].strip() for line in reversed(self._top) if line[: line.find(":")].lower() == name]
         found += [line[line.find(":") + 1 :].strip() for line in map(self._lines.__getitem__, self._numbers(name))]
         return found
@@ -163,7 +169,7 @@ class Message:
             MessageError: a quote or an angle bracket is left open.
         """
         found = self.get_lines(name)
-        if name not in LISTS or not any("," in value for value in found):
+        if not found or name not in LISTS or not any("," in value for value in found):
             return found
         try:
             return [part.strip() for value in found for part in split(value, ",") if part.strip()]
