@@ -82,7 +82,7 @@ def test_starts_anew_with_its_state_and_ends_without_a_trace(tmp_path: Path, pho
         assert not wait_for(lambda: {"left": left.processes()}, name="processes")["left"]
         assert not first.sockets()
         assert not first.runtime_files()
-    with Running(tmp_path) as second:
+    with Running(tmp_path, arguments=("--sip-port", first.sip.rpartition(":")[2])) as second:
         assert second.users == users
         assert {machine["id"] for machine in second.machines()} == machines
         assert second.ready_seconds < READY_SECONDS_MAX
