@@ -12,6 +12,10 @@ _MEDIA = {"not-acceptable": 488, "bad-sdp": 400, "full": 503, "no-source": 404}
 _QUEUE = {"not-found": 404, "full": 486}
 
 
+FLOW_FAILED = (408, 430, 503)
+"""Another flow to the same phone is worth a try (RFC 5626 section 5.3)."""
+
+
 def of_job(kind: str, status: str) -> int:
     """SIP status for a job that failed; 503 where the service could not be reached, 500 for what is not foreseen."""
     table = {"routing": _ROUTING, "media_processor": _MEDIA, "call_queue": _QUEUE}.get(kind, {})
@@ -33,7 +37,7 @@ def of_peer(status: int) -> int:
 
     What concerns only our own request to it (redirection, challenges, syntax, routes) is not passed on as it came.
     """
-    if 300 <= status < 400 or status in (401, 407):
+    if 300 <= status < 400 or status in (401, 407, 430):
         return 480
     if status in (400, 405, 416, 420, 421, 423, 481, 482, 483, 485, 493, 494):
         return 502

@@ -3,6 +3,7 @@
 | operation | request | response | errors |
 | --- | --- | --- | --- |
 | ``bind`` | `Bind` | `Bound` | ``out-of-order`` (older CSeq of the same Call-ID), ``full`` |
+| ``unbind`` | `Unbind` | `Bound` | |
 | ``lookup`` | `Lookup` | `Bound` | |
 | ``claim`` | `Claim` | `Holder` | ``full`` |
 | ``release`` | `Unclaim` | `Done` | |
@@ -37,7 +38,9 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     cseq: int = 0
     """CSeq of that REGISTER."""
     instance: str = ""
-    """``+sip.instance`` (RFC 5626 section 4.1); two contacts of one instance replace each other."""
+    """``+sip.instance`` (RFC 5626 section 4.1); two contacts of one instance replace each other, unless they are flows of their own."""
+    reg_id: int = 0
+    """Number of the flow among those of the instance (``reg-id``, RFC 5626 section 4.2); 0: none is given."""
     received: str = ""
     """``host:port`` that the REGISTER came from, for people."""
     ice: bool = False
@@ -53,6 +56,7 @@ class BindingChange(msgspec.Struct, frozen=True, kw_only=True):
     """0 removes the binding."""
     q: float = 1.0
     instance: str = ""
+    reg_id: int = 0
     received: str = ""
     ice: bool = False
 
@@ -67,6 +71,14 @@ class Bind(msgspec.Struct, frozen=True, kw_only=True):
     bindings: list[BindingChange] = []
     wildcard: bool = False
     """``Contact: *`` with ``Expires: 0``: remove all."""
+
+
+class Unbind(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow is dead: what was bound through it is removed (RFC 5626 section 5.3); a newer binding through another flow stays."""
+
+    aor: str
+    token: str
+    """User part of the flow's Path."""
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):

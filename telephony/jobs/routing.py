@@ -34,6 +34,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Targets of one q are rung together, best q first."""
     ice: bool = False
     """Its media wants ICE (RFC 5768), as browsers' does."""
+    others: list["Target"] = []
+    """Other flows to the same phone, to be tried one after the other when this one is dead (RFC 5626 section 5.3)."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

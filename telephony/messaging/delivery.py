@@ -12,10 +12,11 @@ Rules:
 from itertools import count
 
 import msgspec
+from msgspec.structs import replace
 
 from telephony.call_router import failure
 from telephony.call_router.desk import HOPS_HEADER, Desk, Result, caller_of, hops_of
-from telephony.jobs.routing import Decision, Route
+from telephony.jobs.routing import Decision, Route, Target
 from telephony.sip.address import Address
 from telephony.sip.events import Event, InviteReceived, RequestReceived, ResponseReceived, SessionRequestReceived
 from telephony.sip.message import Message
@@ -112,7 +113,8 @@ class Deliveries:
             headers.append(("P-Asserted-Identity", f"<{Uri.of(delivery.caller, realm)}>"))
         from_ = str(Address.parse(message.get("from") or "")._replace(parameters=()))
         delivery.open = len(targets)
-        for target in targets:
+
+        def send(target: Target, now: float) -> None:
             path = target.path.strip()
             try:
                 sent = self._desk.endpoint.request(
@@ -130,16 +132,24 @@ class Deliveries:
             except (LookupError, ValueError):
                 self._failed(delivery, 503, now)
             else:
-                sent.context = delivery
+                sent.context = (delivery, target, send)
+
+        for target in targets:
+            send(target, now)
         if not targets:
             self._end(delivery, 480, "not-registered", now)
 
     def _response(self, event: ResponseReceived, now: float) -> None:
-        delivery = event.request.context
-        if not isinstance(delivery, _Delivery) or event.status < 200 or delivery.number not in self._deliveries:
+        if event.request.context is None or event.status < 200:
+            return
+        delivery, target, send = event.request.context
+        if delivery.number not in self._deliveries:
             return
         if event.status < 300:
             self._end(delivery, 200, "delivered", now)
+        elif event.status in failure.FLOW_FAILED and target.others:
+            first, *others = target.others
+            send(replace(first, others=others), now)
         else:
             self._failed(delivery, failure.of_peer(event.status), now)
 

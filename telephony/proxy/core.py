@@ -29,6 +29,7 @@ from telephony.jobs.resource import Bound, Lookup
 from telephony.proxy.authentication import NOTHING_CHECKED, Authentication
 from telephony.proxy.counters import Counters
 from telephony.proxy.defence import Defence, Limits
+from telephony.proxy.flows import Flows, keepalive
 from telephony.proxy.forwarding import Forwarding
 from telephony.proxy.outside import Outside, Sending
 from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, read_bound, read_register
@@ -89,6 +90,7 @@ class Proxy:
         self._secret = b""
         self._guests: frozenset[str] = frozenset()
         self._registrations: dict[int, tuple[ServerTransaction, Message]] = {}
+        self._flows = Flows(self._ask)
         self._lookups: dict[int, Forwarding] = {}
         """Requests that wait for the bindings of their user."""
         self._asks = 0
@@ -138,6 +140,10 @@ class Proxy:
         try:
             self.transactions.receive(Message.parse(data), flow, now)
         except MessageError as error:
+            if flow.transport == "udp" and (answer := keepalive(data, flow)) is not None:
+                if answer:
+                    self.out.append(Send(answer, flow))
+                return
             counters.broken += 1
             self.defence.broken(flow, now)
             self._report.want(now)
@@ -162,6 +168,7 @@ class Proxy:
 
     def closed(self, flow: Flow, now: float) -> None:
         """A connection ended, or a destination refuses."""
+        self._flows.closed(flow, self._way.tokens)
         self.transactions.closed(flow, now)
 
     def unsent(self, data: bytes, flow: Flow, now: float) -> None:
@@ -196,17 +203,27 @@ class Proxy:
         transaction, message = waiting
         if status == "ok":
             try:
-                contacts = read_bound(body, now)
+                contacts = read_bound(body, message, now)
             except msgspec.DecodeError:
                 self.refuse(transaction, message, 500, now)
                 return
             self.counters.registered += 1
+            self._flows.registered(transaction.source, message)
             path = [("Supported", "path, outbound")]
             self.refuse(transaction, message, 200, now, headers=[*contacts, *path])
         elif status == "out-of-order":
             self.refuse(transaction, message, 500, now, "CSeq out of order")
         else:
             self.refuse(transaction, message, 503, now, headers=_RETRY)
+
+    def flow_failed(self, message: Message, flow: Flow) -> None:
+        """The connection to a user is gone."""
+        self._flows.failed(message, flow, self._way.tokens)
+
+    def _ask(self, operation: str, body: bytes, key: str) -> None:
+        """A job of the resource database; `reply` brings its answer, under the number of `_asks`."""
+        self._asks += 1
+        self.out.append(Ask(self._asks, "resource_database", operation, body, key=key))
 
     def located(self, id: int, located: Located, now: float) -> None:
         """Name servers have answered."""
@@ -445,9 +462,8 @@ class Proxy:
         if message.method == "INVITE":
             self.transactions.trying(server, message, now)
         forwarding = server.user = Forwarding(self, server, message, [], message.method in DIALOG_METHODS)
-        self._asks += 1
+        self._ask("lookup", _encode(Lookup(aor=uri.username)), uri.username)
         self._lookups[self._asks] = forwarding
-        self.out.append(Ask(self._asks, "resource_database", "lookup", _encode(Lookup(aor=uri.username)), key=uri.username))
 
     def _new(self, server: ServerTransaction, message: Message, uri: Uri, now: float) -> list[Target]:
         """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
@@ -549,9 +565,8 @@ class Proxy:
             raise RefusedError(423, headers=(("Min-Expires", str(EXPIRES_MIN_SECONDS)),)) from None
         if len(self._registrations) >= REGISTRATIONS_MAX:
             raise RefusedError(503, headers=_RETRY)
-        self._asks += 1
+        self._ask("bind", body, user)
         self._registrations[self._asks] = (server, message)
-        self.out.append(Ask(self._asks, "resource_database", "bind", body, key=user))
 
     def _options(self, server: ServerTransaction, message: Message, now: float) -> None:
         """OPTIONS to the proxy itself (section 11)."""

@@ -144,6 +144,9 @@ class Forwarding:
 
     def failed(self, client: ClientTransaction, status: int, now: float) -> None:
         """From the transaction layer."""
+        if status == 503 and client.flow.connection and self.message is not None:
+            self._proxy.flow_failed(self.message, client.flow)
+            status = 430
         if client in self._pending and not self._final:
             self._failure(client, status, None, now)
 
@@ -240,7 +243,7 @@ class Forwarding:
         cancel(self._silence)
         self._silence = None
         best = self._best
-        if self.targets and (forked or status in (408, 503)) and not self._cancelled:
+        if self.targets and (forked or status in (408, 430, 503)) and not self._cancelled:
             self._again()
             self.start(now)
         elif best is not None:
@@ -248,7 +251,7 @@ class Forwarding:
         elif status == 408 and not self.invite:
             self._forget()
         else:
-            self._answer(487 if self._cancelled else status, now)
+            self._answer(487 if self._cancelled else 480 if status == 430 and forked else status, now)
 
     def _again(self) -> None:
         """Make the message ready to be sent once more: the branch before still needs it as it was sent."""

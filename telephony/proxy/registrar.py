@@ -6,6 +6,8 @@ Rules:
   through any NAT, whatever the contact says.
 - Expiry: `EXPIRES_DEFAULT_SECONDS` if none is asked for, `EXPIRES_MAX_SECONDS` at most, 423 below `EXPIRES_MIN_SECONDS`.
 - ``Contact: *`` removes all, with ``Expires: 0`` alone.
+- A phone that supports ``outbound`` numbers its flows (``reg-id``): each is a binding of its own, and the answer says so, and how
+  often the flow is to be kept alive (RFC 5626 sections 4.4.1, 5.4 and 6).
 """
 
 import msgspec
@@ -22,6 +24,9 @@ EXPIRES_MAX_SECONDS = 7200
 CONTACTS_MAX = 10
 """Contacts of one REGISTER."""
 CONTACT_BYTES_MAX = 512
+FLOW_TIMER_SECONDS = 120
+"""A flow that is silent for longer may be taken for dead."""
+REG_ID_MAX = 2**31 - 1
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Bound)
@@ -40,6 +45,7 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
     """
     general = _seconds(message.get("expires"), message)
     changes = []
+    flows = outbound(message)
     contacts = message.get_all("contact")
     if len(contacts) > CONTACTS_MAX:
         raise MessageError(f"more than {CONTACTS_MAX} contacts", 413, message)
@@ -64,7 +70,8 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
                 path=path,
                 expires_seconds=min(seconds, EXPIRES_MAX_SECONDS),
                 q=quality if quality == quality else 1.0,
-                instance=(address.parameter("+sip.instance") or "").strip('"'),
+                instance=(instance := (address.parameter("+sip.instance") or "").strip('"')),
+                reg_id=_reg_id(address) if flows and instance else 0,
                 received=f"{flow.host}:{flow.port}",
                 ice=address.parameter("+sip.ice") is not None,
             )
@@ -72,20 +79,36 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
     return _encoder.encode(Bind(aor=user, call_id=message.call_id, cseq=message.cseq, bindings=changes, wildcard=wildcard))
 
 
-def read_bound(body: bytes, now: float) -> list[tuple[str, str]]:
-    """Contact headers of the 200.
+def outbound(message: Message) -> bool:
+    """The phone manages flows."""
+    return "outbound" in (tag.lower() for tag in message.get_all("supported"))
+
+
+def read_bound(body: bytes, message: Message, now: float) -> list[tuple[str, str]]:
+    """Contact headers of the 200, and what it says of flows.
 
     Raises:
         msgspec.DecodeError: the database's reply cannot be read.
     """
     headers = []
+    flows = False
     for binding in _decoder.decode(body).bindings:
         left = int(binding.expires_at - now)
         if left > 0:
             quality = "" if binding.q == 1.0 else f";q={binding.q:.3g}"
             instance = f';+sip.instance="{binding.instance}"' if binding.instance else ""
+            if binding.reg_id:
+                instance += f";reg-id={binding.reg_id}"
+                flows = True
             headers.append(("Contact", f"<{binding.contact}>{quality}{instance};expires={left}"))
+    if flows and outbound(message):
+        headers += (("Require", "outbound"), ("Flow-Timer", str(FLOW_TIMER_SECONDS)))
     return headers
+
+
+def _reg_id(address: Address) -> int:
+    text = address.parameter("reg-id") or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= REG_ID_MAX else 0
 
 
 def _seconds(text: str | None, message: Message) -> int | None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from telephony.jobs.resource import Bind, Binding
+from telephony.jobs.resource import Bind, Binding, BindingChange, Unbind
 from telephony.resource_database.store import KEY_BYTES_MAX, Store
 
 CONTACTS_MAX = 32
@@ -60,7 +60,7 @@ def change(store: Store, request: Bind, now: float) -> list[Binding]:
     for wanted in request.bindings:
         kept: list[Binding] = []
         for binding in bindings:
-            if binding.contact == wanted.contact or (wanted.instance and binding.instance == wanted.instance):
+            if _replaces(wanted, binding):
                 _check_order(binding, request)
             else:
                 kept.append(binding)
@@ -74,6 +74,7 @@ def change(store: Store, request: Bind, now: float) -> list[Binding]:
                     call_id=request.call_id,
                     cseq=request.cseq,
                     instance=wanted.instance,
+                    reg_id=wanted.reg_id,
                     received=wanted.received,
                     ice=wanted.ice,
                 )
@@ -82,6 +83,17 @@ def change(store: Store, request: Bind, now: float) -> list[Binding]:
     if len(bindings) > CONTACTS_MAX:
         raise BindError("full", f"more than {CONTACTS_MAX} contacts")
     return _write(store, request.aor, bindings)
+
+
+def forget(store: Store, request: Unbind, now: float) -> list[Binding]:
+    """Remove what was bound through a flow that is dead.
+
+    Raises:
+        BindError: ``bad-request``.
+    """
+    bindings = read(store, request.aor, now)
+    left = [binding for binding in bindings if f":{request.token}@" not in binding.path]
+    return bindings if len(left) == len(bindings) else _write(store, request.aor, left)
 
 
 def expire(store: Store, key: bytes, record: bytes, now: float) -> bool:
@@ -95,6 +107,14 @@ def expire(store: Store, key: bytes, record: bytes, now: float) -> bool:
     else:
         store.delete(TABLE, key)
     return True
+
+
+def _replaces(wanted: BindingChange, binding: Binding) -> bool:
+    """The same flow of the same phone (RFC 5626 section 6); without flows the same contact, or the same phone."""
+    same_instance = bool(wanted.instance) and wanted.instance == binding.instance
+    if wanted.reg_id and binding.reg_id:
+        return same_instance and wanted.reg_id == binding.reg_id
+    return same_instance or wanted.contact == binding.contact
 
 
 def _check_order(binding: Binding, request: Bind) -> None:

@@ -28,6 +28,7 @@ from telephony.jobs.resource import (
     Members,
     MemberStates,
     Page,
+    Unbind,
     Unclaim,
 )
 from telephony.resource_database import bindings, busy, claims, watches
@@ -43,6 +44,7 @@ MEMBERS_MAX = 1000
 _encode = msgspec.msgpack.Encoder().encode
 _REQUESTS: dict[str, type[msgspec.Struct]] = {
     "bind": Bind,
+    "unbind": Unbind,
     "lookup": Lookup,
     "claim": Claim,
     "release": Unclaim,
@@ -194,6 +196,10 @@ class ResourceDatabase:
     def _do(self, job: Job, request: object, store: Store, predecessor: Predecessor, now: float) -> tuple[str, msgspec.Struct | str]:
         if isinstance(request, Lookup):
             return OK, Bound(bindings=bindings.read(store, request.aor, now))
+        if isinstance(request, Unbind):
+            left = bindings.forget(store, request, now)
+            self._tell([request.aor], store, now)
+            return OK, Bound(bindings=left)
         if isinstance(request, Bind):
             bound = bindings.change(store, request, now)
             self._tell([request.aor], store, now)

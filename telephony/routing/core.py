@@ -18,7 +18,7 @@ from telephony.config import Configuration, RoutingConfiguration
 from telephony.core import Job
 from telephony.effects import Ask, Effect, Reply
 from telephony.jobs.protocol import BAD_REQUEST, OK, RETRY, UNAVAILABLE
-from telephony.jobs.resource import Bound, Lookup
+from telephony.jobs.resource import Binding, Bound, Lookup
 from telephony.jobs.routing import HOPS_MAX, Decision, Route, Target
 from telephony.routing.plan import OUTSIDE, REFUSED, Plan
 from telephony.sip.flow import Flow
@@ -31,6 +31,15 @@ TARGETS_MAX = 16
 _encode = msgspec.msgpack.Encoder().encode
 _decode_route = msgspec.msgpack.Decoder(Route).decode
 _decode_bound = msgspec.msgpack.Decoder(Bound).decode
+
+
+def _targets(bindings: Sequence[Binding]) -> list[Target]:
+    """One target a phone, with its other flows."""
+    phones: dict[str, list[Target]] = {}
+    for number, binding in enumerate(bindings):
+        phone = binding.instance if binding.instance and binding.reg_id else f"{number}"
+        phones.setdefault(phone, []).append(Target(contact=binding.contact, path=binding.path, q=binding.q, ice=binding.ice))
+    return [msgspec.structs.replace(first, others=others) for first, *others in phones.values()]
 
 
 class Routing:
@@ -70,8 +79,7 @@ class Routing:
         if not bindings:
             self._effects.append(Reply(job, "not-registered", user.encode()))
             return
-        targets = [Target(contact=binding.contact, path=binding.path, q=binding.q, ice=binding.ice) for binding in bindings]
-        self._effects.append(Reply(job, OK, _encode(Decision(action="user", target=user, targets=targets))))
+        self._effects.append(Reply(job, OK, _encode(Decision(action="user", target=user, targets=_targets(bindings)))))
 
     def take(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from media.control import Proposal
 from telephony.call_router import failure
@@ -118,6 +119,10 @@ class Ringing:
             return
         fork.over = True
         self._legs.release(fork.leg)
+        if status in failure.FLOW_FAILED and fork.target.others and not self._over:
+            first, *others = fork.target.others
+            self._ring(replace(first, others=others))
+            return
         self._blame(failure.of_peer(status), reasons)
         if status >= 600:
             self._end(now)
@@ -149,10 +154,13 @@ class Ringing:
         if len(self._groups) > 1:
             self._step = self._desk.after(STEP_SECONDS, now, self._step_over)
         for target in self._groups.pop(0):
-            self._count += 1
-            fork = Fork(f"{self._name}.{self._count}", target)
-            self._forks.append(fork)
-            self._propose(fork)
+            self._ring(target)
+
+    def _ring(self, target: Target) -> None:
+        self._count += 1
+        fork = Fork(f"{self._name}.{self._count}", target)
+        self._forks.append(fork)
+        self._propose(fork)
 
     def _propose(self, fork: Fork) -> None:
         # Who registered with RFC 5768's feature tag is a browser, or wants what one does.

@@ -95,6 +95,20 @@ def test_calls_between_a_web_phone_and_baresip(cluster: Running, tmp_path: Path,
         phone.hung_up()
 
 
+def test_a_binding_ends_with_its_connection(cluster: Running, tmp_path: Path) -> None:
+    phone = WebPhone("1004", cluster.users["1004"], cluster.wss, cluster.certificate)
+    other = Baresip(tmp_path, "1001", server=cluster.sip, password=cluster.users["1001"])
+    with other:
+        with phone:
+            other.dial(f"sip:1004@{cluster.sip}")
+            session = phone.answer()
+            other.wait("CALL_ESTABLISHED")
+            phone.hang_up(session)
+            other.wait("CALL_CLOSED")
+        other.dial(f"sip:1004@{cluster.sip}")
+        assert "480" in other.wait("CALL_CLOSED")["param"]
+
+
 def test_a_browser_registers_and_calls(cluster: Running, chromium: Chromium) -> None:
     register(chromium, cluster, "1005")
     # 488: a media processor that has no WebRTC refuses the browser's offer, in good order

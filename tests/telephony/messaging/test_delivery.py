@@ -80,6 +80,21 @@ def test_all_contacts_get_it_and_one_is_enough(simulation: Simulation) -> None:
     assert len(simulation.records("message-ended")) == 1
 
 
+def test_flows_of_one_phone_are_tried_one_after_the_other(simulation: Simulation) -> None:
+    one, other = (simulation.phones[user] for user in ("1002", "1003"))
+    for number, phone in enumerate((one, other), 1):
+        contact = f"sip:1002@{phone.address[0]}:{phone.address[1]}"
+        simulation.register("1002", contact=contact, instance="<urn:uuid:1>", reg_id=number)
+    assert send(simulation, "1002") == 200
+    assert len(one.messages) + len(other.messages) == 1
+    (first, second) = (one, other) if one.messages else (other, one)
+    first.message_status = 430
+    assert send(simulation, "1002") == 200
+    assert (len(first.messages), len(second.messages)) == (2, 1)
+    second.message_status = 430
+    assert send(simulation, "1002") == 480
+
+
 def test_a_recipient_who_is_gone(simulation: Simulation) -> None:
     simulation.register("1002", contact="sip:1002@203.0.113.9:5060")
     assert send(simulation, "1002") == 408

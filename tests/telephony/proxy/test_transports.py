@@ -2,12 +2,15 @@
 
 import random
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from telephony.config import Peer
-from telephony.effects import Send
+from telephony.effects import Ask, Send
+from telephony.jobs.resource import Bind, Binding, Bound, Unbind
 from telephony.proxy.core import Proxy
+from telephony.sip import digest
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message, make_request, make_response
 from tests.telephony.proxy.setting import OTHER, OWN, ROUTERS, configuration
@@ -154,9 +157,98 @@ def test_a_lost_connection_fails_the_request_at_once() -> None:
     core.receive(invite("sip:a@192.0.2.1", "SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bKd", ("Route", path)).serialize(), ROUTER, 0.0)
     assert [flow for _, flow in sent(core)] == [ROUTER, TCP]
     core.closed(TCP, 0.0)
-    ((answer, back),) = sent(core)
-    assert (answer.status, back) == (503, ROUTER)
+    effects = core.take()
+    (answer,) = [Message.parse(effect.data) for effect in effects if isinstance(effect, Send)]
+    assert answer.status == 430  # RFC 5626 section 5.3: another flow may be tried
+    assert [unbound(effect) for effect in effects if isinstance(effect, Ask)] == [("9196", TCP)]
     assert core.remaining() == 0
+
+
+def unbound(ask: Ask) -> tuple[str, Flow]:
+    """Who is not reached over which flow any more."""
+    assert (ask.kind, ask.operation) == ("resource_database", "unbind")
+    body = msgspec.msgpack.decode(ask.body, type=Unbind)
+    held = proxy()._way.tokens.read(body.token)
+    assert held is not None
+    return body.aor, held.flow
+
+
+def registered(core: Proxy, flow: Flow, contact: str, *headers: tuple[str, str]) -> tuple[Bind, Message]:
+    """What a REGISTER over a flow makes of the database's job, and its answer."""
+    challenges: list[str] = []
+    for number in range(2):
+        given = [("Via", f"SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKr{flow.connection}{number}"), ("From", "<sip:1001@h>;tag=1")]
+        given += [("To", "<sip:1001@h>"), ("Call-ID", "r"), ("CSeq", f"{number} REGISTER"), ("Contact", contact), *headers]
+        message = make_request("REGISTER", "sip:192.0.2.100", given)
+        if number:
+            proved = digest.answer(challenges, digest.Credentials("1001", "one"), "REGISTER", message.uri, "c")
+            assert proved is not None
+            message.set("authorization", proved)
+        core.receive(message.serialize(), flow, 0.0)
+        if not number:
+            challenges = sent(core)[0][0].get_lines("www-authenticate")
+    (ask,) = core.take()
+    assert isinstance(ask, Ask)
+    bind = msgspec.msgpack.decode(ask.body, type=Bind)
+    (change,) = bind.bindings
+    binding = Binding(contact=change.contact, path=change.path, expires_at=600.0, instance=change.instance, reg_id=change.reg_id)
+    core.reply(ask.id, "ok", msgspec.msgpack.encode(Bound(bindings=[binding])), "db", 0.0)
+    ((done, back),) = sent(core)
+    assert (done.status, back) == (200, flow)
+    return bind, done
+
+
+def test_a_phone_with_flows_of_its_own() -> None:
+    contact = '<sip:a@192.0.2.1;transport=tcp>;reg-id=2;+sip.instance="<urn:uuid:1>"'
+    bind, done = registered(proxy(), TCP, contact, ("Supported", "path, Outbound"))
+    assert (bind.bindings[0].instance, bind.bindings[0].reg_id) == ("<urn:uuid:1>", 2)
+    assert (done.get("require"), done.get("flow-timer")) == ("outbound", "120")
+    assert ";reg-id=2;" in (done.get("contact") or "")
+    for wrong, supported in (
+        (contact, "path"),
+        (contact.replace("=2", "=0"), "outbound"),
+        (contact.replace("=2", "=2147483648"), "outbound"),
+        (contact.partition(";+sip")[0], "outbound"),
+    ):
+        bind, done = registered(proxy(), TCP, wrong, ("Supported", supported))
+        assert bind.bindings[0].reg_id == 0
+        assert not done.has("require") and not done.has("flow-timer")
+
+
+def test_a_binding_ends_with_its_connection() -> None:
+    core = proxy()
+    registered(core, TCP, "<sip:a@192.0.2.1;transport=tcp>")
+    core.closed(TCP._replace(connection=8), 0.0)
+    assert core.take() == []
+    core.closed(TCP, 0.0)
+    (ask,) = core.take()
+    assert isinstance(ask, Ask)
+    assert unbound(ask) == ("1001", TCP)
+    core.closed(TCP, 0.0)
+    assert core.take() == []
+    udp = Flow("udp", "public-udp", "192.0.2.1", 5060)
+    registered(core, udp, "<sip:a@192.0.2.1>")
+    core.closed(udp, 0.0)
+    assert core.take() == []
+
+
+def test_keepalives_over_udp_are_no_broken_messages() -> None:
+    core = proxy()
+    flow = Flow("udp", "public-udp", "192.0.2.1", 5060)
+    binding_request = bytes.fromhex("000100002112a442b7e7a701bc34d686fa87dfae")
+    core.receive(binding_request, flow, 0.0)
+    (send,) = core.take()
+    assert isinstance(send, Send)
+    assert send.flow == flow
+    assert send.data[:2] == b"\x01\x01"
+    for data in (b"", b"\r\n", b"\r\n\r\n", b"\0\0\0\0"):
+        core.receive(data, flow, 0.0)
+    assert core.take() == []
+    assert core.counters.broken == 0
+    for data in (binding_request[:-1], b"\r\n" * 10, b"\0\1rubbish"):
+        core.receive(data, flow, 0.0)
+    core.receive(binding_request, TCP, 0.0)
+    assert core.counters.broken == 4
 
 
 def test_a_connection_that_another_proxy_holds_is_reached_through_it() -> None:

@@ -13,6 +13,7 @@ from telephony.resource_database.core import ResourceDatabase
 RESPONSES: dict[str, type[msgspec.Struct]] = {
     "bind": Bound,
     "lookup": Bound,
+    "unbind": Bound,
     "claim": Holder,
     "release": Done,
     "busy": Done,

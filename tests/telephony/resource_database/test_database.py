@@ -19,6 +19,7 @@ from telephony.jobs.resource import (
     Members,
     MemberState,
     MemberStates,
+    Unbind,
     Unclaim,
 )
 from telephony.resource_database.bindings import CONTACTS_MAX
@@ -48,6 +49,32 @@ def members(database: Database, *users: str, watch: bool = False) -> list[Member
     _, states = database.ask("members", Members(users=list(users), watch=watch), "queue-1")
     assert isinstance(states, MemberStates)
     return states.members
+
+
+def test_flows_of_one_instance_are_bindings_of_their_own(database: Database) -> None:
+    for number, contact in ((1, "a"), (2, "a"), (1, "b")):
+        assert register(database, contact, cseq=number, call_id=f"{contact}{number}", instance="<urn:uuid:1>", reg_id=number) == "ok"
+    _, bound = database.ask("lookup", Lookup(aor="1001"))
+    assert isinstance(bound, Bound)
+    assert sorted((binding.contact, binding.reg_id) for binding in bound.bindings) == [("a", 2), ("b", 1)]
+    assert register(database, "c", instance="<urn:uuid:1>") == "ok"  # without a flow it takes the place of all
+    assert contacts(database) == ["c"]
+
+
+def test_what_was_bound_through_a_dead_flow_is_removed(database: Database) -> None:
+    for contact in ("a", "b"):
+        register(database, contact, call_id=contact)
+    watched = members(database, "1001", watch=True)
+    assert watched[0].registered
+    _, left = database.ask("unbind", Unbind(aor="1001", token="a"))
+    assert isinstance(left, Bound)
+    assert contacts(database) == [binding.contact for binding in left.bindings] == ["b"]
+    database.ask("unbind", Unbind(aor="1001", token="other"))
+    database.ask("unbind", Unbind(aor="nobody", token="b"))
+    assert contacts(database) == ["b"]
+    database.ask("unbind", Unbind(aor="1001", token="b"))
+    assert contacts(database) == []
+    assert not members(database, "1001")[0].registered
 
 
 def test_a_binding_is_found_until_it_expires(database: Database) -> None:

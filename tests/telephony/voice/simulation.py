@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -253,12 +254,12 @@ class Simulation:
         for one in self._sockets:
             one.close()
 
-    def register(self, *users: str, contact: str = "") -> None:
+    def register(self, *users: str, contact: str = "", **more: Any) -> None:
         """Phones register, as a proxy would tell."""
         for user in users:
             phone = self.phones[user]
             uri = contact or f"sip:{user}@{phone.address[0]}:{phone.address[1]}"
-            change = BindingChange(contact=uri, path=f"<sip:token@{PROXY[0]}:{PROXY[1]};lr>", expires_seconds=3600.0)
+            change = BindingChange(contact=uri, path=f"<sip:token@{PROXY[0]}:{PROXY[1]};lr>", expires_seconds=3600.0, **more)
             self.cores["database-1"].job(Job(0, "proxy-1", "bind", msgspec.msgpack.encode(Bind(aor=user, bindings=[change]))), self.now)
             self.settle()
 

@@ -196,6 +196,27 @@ def test_all_contacts_ring_and_the_first_answer_wins(simulation: Simulation) -> 
     simulation.run(1.0)
 
 
+def test_flows_of_one_phone_ring_one_after_the_other(simulation: Simulation) -> None:
+    phones = [simulation.phones[user] for user in ("1002", "1003")]
+    for number, phone in enumerate(phones, 1):
+        contact = f"sip:1002@{phone.address[0]}:{phone.address[1]}"
+        simulation.register("1002", contact=contact, instance="<urn:uuid:1>", reg_id=number)
+    caller = simulation.phones["1001"]
+    session = caller.call("1002")
+    simulation.run(3.0)
+    (first,) = [phone for phone in phones if phone.sessions]
+    (second,) = [phone for phone in phones if phone is not first]
+    session.bye(now=simulation.now)
+    simulation.run(1.0)
+    first.reject = 430
+    session = caller.call("1002")
+    simulation.run(3.0)
+    assert (len(first.sessions), len(second.sessions)) == (2, 1)
+    assert second.sessions[0].state == session.state == "established"
+    session.bye(now=simulation.now)
+    simulation.run(1.0)
+
+
 @pytest.mark.parametrize("number", ["9196", "1002", "3000", "4000"])
 def test_codecs_that_nobody_has_are_488(simulation: Simulation, number: str) -> None:
     simulation.register("1002")
