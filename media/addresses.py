@@ -1,7 +1,9 @@
 """Which leg a datagram of a shared socket belongs to, by its source.
 
 Rules:
-- A source is the first eight bytes of its ``sockaddr_in``; RTP and RTCP have a table each.
+- An address is `ADDRESS_BYTES` bytes: a ``sockaddr_in`` or ``sockaddr_in6`` and zeros.
+- A source is the first eight bytes of its ``sockaddr_in``; RTP and RTCP have a table each. Of IPv6 these bytes are no key: its legs have
+  sockets of their own.
 - Lookups are a binary search for a whole batch; changes move memory, they are as rare as calls.
 """
 
@@ -12,25 +14,38 @@ import numpy as np
 
 from media.arrays import U8, U64, Index
 
+ADDRESS_BYTES = 32
+
 
 def sockaddr(host: str, port: int) -> bytes:
-    """16 bytes of ``sockaddr_in``.
+    """`ADDRESS_BYTES` of a socket address.
 
     Raises:
-        OSError: not an IPv4 literal.
+        OSError: not an IP literal.
     """
-    return struct.pack("=H", socket.AF_INET) + struct.pack(">H", port) + socket.inet_aton(host) + bytes(8)
+    if ":" in host:
+        raw = struct.pack("=H", socket.AF_INET6) + struct.pack(">HI", port, 0) + socket.inet_pton(socket.AF_INET6, host)
+    else:
+        raw = struct.pack("=H", socket.AF_INET) + struct.pack(">H", port) + socket.inet_aton(host)
+    return raw.ljust(ADDRESS_BYTES, b"\0")
 
 
 def key(address: bytes | U8) -> int:
-    """The key of a ``sockaddr_in``."""
+    """The key of a ``sockaddr_in``; of IPv6 only whether there is an address at all."""
     return int.from_bytes(bytes(address[:8]), "little")
 
 
 def text(address: bytes | U8) -> tuple[str, int]:
-    """Host and port of a ``sockaddr_in``."""
-    raw = bytes(address[:8])
+    """Host and port of an address."""
+    raw = bytes(address[:24])
+    if raw[0] == socket.AF_INET6:
+        return socket.inet_ntop(socket.AF_INET6, raw[8:24]), int.from_bytes(raw[2:4], "big")
     return socket.inet_ntoa(raw[4:8]), int.from_bytes(raw[2:4], "big")
+
+
+def same(one: bytes | U8, other: bytes | U8) -> bool:
+    """Two addresses are one place."""
+    return text(one) == text(other) and one[0] == other[0]
 
 
 class Addresses:

@@ -8,6 +8,8 @@ class MediaConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     host: str
     """Address that RTP sockets bind and that SDP names (IP literal)."""
+    host6: str = ""
+    """The same for legs of IPv6, where ``host`` is IPv4; empty: there are none."""
     rtp_port_first: int
     """First port of the engine's range; even, RTP on even and RTCP on odd ports (RFC 3550 section 11)."""
     rtp_port_last: int

@@ -4,7 +4,8 @@ Rules:
 - A batch is `BATCH` rows; the kernel fills and reads the rows in place.
 - Nothing blocks: what can't be sent now is dropped and counted, as a full line would.
 - The kernel stamps datagrams when they come, so that a batch may wait for its tick without their times being lost.
-- IPv4 only: the first eight bytes of a ``sockaddr_in`` (family, port, host) are the key of a source.
+- The first eight bytes of a ``sockaddr_in`` (family, port, host) are the key of a source. Rows are wide enough for IPv6; the kernel makes
+  them as narrow as what came last, so that who receives IPv6 makes them wide again (`Inbox.widen`).
 """
 
 import ctypes
@@ -13,13 +14,15 @@ import time
 
 import numpy as np
 
+from media.addresses import ADDRESS_BYTES
 from media.arrays import F64, U8, U32, U64, Index
 
 BATCH = 256
 """Datagrams of one system call."""
 DATAGRAM_BYTES_MAX = 2048
 """Longer ones are cut, and refused for it."""
-ADDRESS_BYTES = 16
+NAME_BYTES = 28
+"""Of ``sockaddr_in6``; of a ``sockaddr_in`` the kernel takes its first 16."""
 MSG_DONTWAIT = 0x40
 SO_TIMESTAMPNS = 35
 _STAMP_BYTES = 32
@@ -62,9 +65,11 @@ class Inbox:
         """uint8[row, byte]."""
         address = np.zeros((BATCH, ADDRESS_BYTES), np.uint8)
         self.address: U8 = address
-        """uint8[row, 16]: ``sockaddr_in`` of the source."""
+        """uint8[row, 32]: address of the source."""
         self.key: U64 = address.view(np.uint64)[:, 0]
         """uint64[row]: its first eight bytes."""
+        self.words: U64 = address.view(np.uint64)
+        """uint64[row, 4]; of IPv6 the middle two are the host."""
         self._iov = np.zeros((BATCH, 2), np.uint64)
         self._iov[:, 0] = pointers(self.data)
         self._iov[:, 1] = DATAGRAM_BYTES_MAX
@@ -74,7 +79,8 @@ class Inbox:
         """uint64[row]: length of the ``iovec``; set it to send a row on, then call `rewind`."""
         self._header = np.zeros(BATCH, _HEADER)
         self._header["name"] = pointers(address)
-        self._header["namelen"] = ADDRESS_BYTES
+        self._namelen = self._header["namelen"]
+        self._namelen.fill(NAME_BYTES)
         self._header["iov"] = self.iov
         self._header["iovlen"] = 1
         stamp = np.zeros((BATCH, _STAMP_BYTES), np.uint8)
@@ -102,6 +108,10 @@ class Inbox:
         """Take one datagram of a socket into a row; False: there was none."""
         return bool(_recvmmsg(fd, self._place + row * _HEADER_BYTES, 1, MSG_DONTWAIT, None) == 1)
 
+    def widen(self) -> None:
+        """Make the rows' addresses as long as they can be again."""
+        self._namelen.fill(NAME_BYTES)
+
     def rewind(self) -> None:
         """Make the rows as long as they can be again."""
         self.size.fill(DATAGRAM_BYTES_MAX)
@@ -112,7 +122,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._header = np.zeros(BATCH, _HEADER)
-        self._header["namelen"] = ADDRESS_BYTES
+        self._header["namelen"] = NAME_BYTES
         self._place = self._header.ctypes.data
         self._name: U64 = self._header["name"]
         self._iov: U64 = self._header["iov"]

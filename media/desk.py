@@ -75,7 +75,7 @@ class Desk:
         self._records: dict[str, LegRecord] = {}
         self._by_leg: dict[int, LegRecord] = {}
         self._board = Switchboard(self.engine, self._records)
-        self._transports = Transports(self.engine, configuration.host)
+        self._transports = Transports(self.engine)
         self._events: list[tuple[str, str, Event]] = []
         self._rooms = Participation(self.engine, self._records, self._by_leg, self._say)
         self._program = Program(self.engine, self._board, self._records, self._say)
@@ -170,7 +170,7 @@ class Desk:
     def _offer(self, job: Offer, client: str, now: float) -> Answer:
         description = self._parse(job.sdp)
         try:
-            agreement = negotiation.answer(description)
+            agreement = negotiation.answer(description, self._families())
         except negotiation.NotAcceptableError as error:
             raise MediaError("not-acceptable", str(error)) from None
         record = self._records.get(job.leg)
@@ -200,12 +200,16 @@ class Desk:
         self._board.route(record)
         return Answer(sdp=record.sdp, codec=agreement.codec.label, held=not agreement.sends)
 
+    def _families(self) -> negotiation.Families:
+        sockets = self.engine.sockets
+        return ":" not in sockets.host(False), bool(sockets.host(True))
+
     def _rtcp_port(self, leg: int) -> int:
         return int(self.engine.legs.port[leg]) + 1 if self.engine.legs.own[leg] else self.engine.sockets.port_rtcp
 
     def _describe(self, record: LegRecord, media: list[str], time: str, session: Sequence[str]) -> None:
         """Write our description; its version goes up where it changed."""
-        host = self._configuration.host
+        host = self._transports.host(record.leg)
         text = sdp.write(sdp.Local(host, record.session, record.version, time, session), media)
         if record.sdp and text != record.sdp:
             record.version += 1
@@ -220,7 +224,7 @@ class Desk:
         except PortsExhaustedError as error:
             raise MediaError("full", str(error)) from None
         except OSError:
-            raise MediaError("not-acceptable", "an address that is no IPv4 literal") from None
+            raise MediaError("not-acceptable", "an address that is no literal") from None
         legs, leg = self.engine.legs, record.leg
         legs.kinds[leg] = 0
         # Who holds us sends nothing that counts.
@@ -268,7 +272,9 @@ class Desk:
         try:
             reply, link = self._parse(job.sdp), record.link
             ice = link is not None and bool(link.local.ufrag)
-            agreement = negotiation.accept(reply, record.offered, record.keys, dtls=self._transports.by_dtls(record), ice=ice)
+            agreement = negotiation.accept(
+                reply, record.offered, record.keys, dtls=self._transports.by_dtls(record), ice=ice, families=self._families()
+            )
         except negotiation.NotAcceptableError as error:
             raise MediaError("not-acceptable", str(error)) from None
         self._apply(record, agreement, False, now)

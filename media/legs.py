@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media import coders, gain
+from media.addresses import ADDRESS_BYTES
 from media.arrays import F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.srtp.suites import KEY_BYTES_MAX
 
@@ -60,17 +61,19 @@ class Legs:
     """Its name in RTCP (RFC 7022)."""
 
     # Where it is
-    address: Annotated[U8, 16]
-    """``sockaddr_in`` that RTP goes to; the first eight bytes (family, port, host) are its key."""
-    address_rtcp: Annotated[U8, 16]
+    address: Annotated[U8, ADDRESS_BYTES]
+    """Where RTP goes to (`media.addresses`); of IPv4 the first eight bytes (family, port, host) are its key."""
+    address_rtcp: Annotated[U8, ADDRESS_BYTES]
+    six: Bool
+    """It speaks IPv6."""
     own: Bool
     """Has sockets of its own; else it shares the pair."""
     port: U16
     """Local RTP port that the SDP names."""
     latched: Bool
     """`address` is where packets really came from, not only what the SDP says."""
-    told: Annotated[U8, 16]
-    """``sockaddr_in`` that the SDP names."""
+    told: Annotated[U8, ADDRESS_BYTES]
+    """What the SDP names."""
     mux: Bool
     """RTP and RTCP on one port (RFC 5761)."""
     since: F64

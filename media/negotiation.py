@@ -1,8 +1,8 @@
 """Offer and answer (RFC 3264): what two sides agree on for one audio stream.
 
 Rules:
-- The first audio section over RTP/AVP(F), or RTP/SAVP(F) with a key of a suite of ours (RFC 4568), with an IPv4 address and a codec of
-  ours is taken; every other section is refused.
+- The first audio section over RTP/AVP(F), or RTP/SAVP(F) with a key of a suite of ours (RFC 4568), with an address of a protocol of
+  ours and a codec of ours is taken; every other section is refused.
 - The offerer's order of codecs decides. One codec is answered, with telephone-event and comfort noise where they were offered at its clock.
 - A section with a fingerprint is DTLS-SRTP (RFC 5763); one with ICE credentials and rtcp-mux is ICE (RFC 8839), and its addresses are not
   believed but tried.
@@ -10,6 +10,7 @@ Rules:
 - Hold is a direction; the address 0.0.0.0 means the same (RFC 3264 section 8.4).
 """
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ from media.webrtc.candidates import FUNCTIONS, Candidate, Credentials
 PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
 SECURE_PROTOCOLS = ("RTP/SAVP", "RTP/SAVPF")
 DTLS_PROTOCOLS = ("UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
+Families = tuple[bool, bool]
+"""We have addresses of IPv4, of IPv6."""
 EVENT_TYPE = 101
 """Payload type of telephone-event in our offers."""
 COMFORT_TYPE = 13
@@ -71,6 +74,8 @@ class Agreement:
     candidates: list[Candidate] = field(default_factory=list)
     lite: bool = False
     """The peer's ICE is."""
+    six: bool = False
+    """The leg speaks IPv6."""
     mid: str = ""
     bundle: bool = False
     """The section is of a bundle."""
@@ -120,32 +125,47 @@ def _types(media: Media) -> list[int]:
     return [int(text) for text in media.formats if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128]
 
 
+def _literal(host: str, six: bool) -> bool:
+    """It is an address of IPv6 or IPv4, as text."""
+    try:
+        socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _agree(
-    media: Media, section: int, offered: dict[int, int] | None, keys: Sequence[Crypto] | None = None, ice: bool = True
+    media: Media,
+    section: int,
+    offered: dict[int, int] | None,
+    keys: Sequence[Crypto] | None = None,
+    ice: bool = True,
+    families: Families = (True, False),
 ) -> Agreement | None:
     """Agree on a section; ``offered``: payload types of our own offer and their kinds, or None if the peer offers; ``keys``: ours;
-    ``ice``: there may be ICE."""
+    ``ice``: there may be ICE; ``families``: we have addresses of IPv4, of IPv6."""
     remote = Credentials(media.ufrag, media.password)
     # Of ICE there is component 1 alone, and then it says where the peer is.
     ice = ice and remote.valid() and media.mux
-    if media.kind != "audio" or media.port == 0 or (media.family != "IP4" and not ice):
+    if media.kind != "audio" or media.port == 0 or media.family not in ("IP4", "IP6"):
         return None
     crypto = sdes.choose(media.crypto, None if keys is None else frozenset((key.tag, key.suite) for key in keys))
     fingerprints = [] if crypto else [each for each in media.fingerprints if each[0] in FUNCTIONS]
     secure = SECURE_PROTOCOLS + (DTLS_PROTOCOLS if fingerprints else ()) if crypto or fingerprints else ()
     if media.protocol not in PROTOCOLS + secure or (keys and crypto is None) or (fingerprints and media.setup == "holdconn"):
         return None
-    octets = media.host.split(".")
-    named = len(octets) == 4 and all(octet.isascii() and octet.isdigit() and len(octet) <= 3 and int(octet) < 256 for octet in octets)
-    if not (ice or named):
+    # What ICE says first is only a default (RFC 8839 section 4.2.1); hosts of one protocol are enough for it.
+    six = media.family == "IP6" and (families[1] or not ice)
+    if not families[six] or not (ice or _literal(media.host, six)):
         return None
     types = _types(media)
     known = [(kind, codec) for kind in types if (codec := _codec(media, kind)) and (offered is None or codec.number in offered.values())]
     if not known:
         return None
     kind, codec = known[0]
-    host = "" if ice or media.host == "0.0.0.0" else media.host
-    agreement = Agreement(host, media.port, media.rtcp_host or media.host, media.rtcp_port or media.port + 1, media.mux, codec, kind)
+    host = "" if ice or media.host in ("0.0.0.0", "::") else media.host
+    reports = media.rtcp_host if _literal(media.rtcp_host, six) else media.host
+    agreement = Agreement(host, media.port, reports, media.rtcp_port or media.port + 1, media.mux, codec, kind)
     agreement.kinds = {kind: codec.number} if offered is None else dict(offered)
     agreement.parameters = media.parameters.get(kind, "")
     for other in types:
@@ -162,7 +182,7 @@ def _agree(
     if agreement.mux:
         agreement.rtcp_host, agreement.rtcp_port = media.host, media.port
     agreement.direction, agreement.protocol, agreement.section = media.direction, media.protocol, section
-    agreement.crypto, agreement.mid = crypto, media.mid
+    agreement.crypto, agreement.mid, agreement.six = crypto, media.mid, six
     if media.protocol not in PROTOCOLS:
         agreement.fingerprints = fingerprints
         # Who may choose begins (RFC 5763 section 5), unless only the peer can reach the other: it may be behind a NAT.
@@ -173,14 +193,14 @@ def _agree(
     return agreement
 
 
-def answer(offer: Description) -> Agreement:
+def answer(offer: Description, families: Families = (True, False)) -> Agreement:
     """Agree on a remote offer.
 
     Raises:
         NotAcceptableError: none of its media can be taken.
     """
     for section, media in enumerate(offer.media):
-        agreement = _agree(media, section, None)
+        agreement = _agree(media, section, None, families=families)
         if agreement is not None:
             agreement.bundle = bool(media.mid) and media.mid in offer.bundle
             return agreement
@@ -205,13 +225,21 @@ def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
     return formats, kinds
 
 
-def accept(reply: Description, offered: dict[int, int], keys: Sequence[Crypto] = (), *, dtls: bool = False, ice: bool = False) -> Agreement:
+def accept(
+    reply: Description,
+    offered: dict[int, int],
+    keys: Sequence[Crypto] = (),
+    *,
+    dtls: bool = False,
+    ice: bool = False,
+    families: Families = (True, False),
+) -> Agreement:
     """Agree on the remote answer to `offer`, made with these keys, with DTLS, with ICE.
 
     Raises:
         NotAcceptableError: our stream was refused, or it is answered with what was not offered.
     """
-    agreement = _agree(reply.media[0], 0, offered, keys, ice) if reply.media else None
+    agreement = _agree(reply.media[0], 0, offered, keys, ice, families) if reply.media else None
     if agreement is None or bool(agreement.fingerprints) != dtls:
         secured = " and keys" if keys or dtls else ""
         raise NotAcceptableError(f"the answer takes none of the codecs{secured} that were offered")

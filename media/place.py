@@ -5,12 +5,13 @@ Rules:
   seen from a public one is behind a NAT, and so is whatever the SDP says about a loopback host).
 - Otherwise, and where the address is not known yet because we offer first, it has a pair of its own.
 - A leg that ICE or DTLS has to reach first has a pair of its own.
+- So has one that speaks IPv6; where the peer comes to speak the other protocol, it has a new pair.
 - A leg whose source was learned keeps it as long as the peer names the same address.
 """
 
 import ipaddress
 
-from media.addresses import key, sockaddr
+from media.addresses import ADDRESS_BYTES, key, same, sockaddr
 from media.engine import Engine
 from media.negotiation import Agreement
 
@@ -29,15 +30,18 @@ def place(engine: Engine, leg: int, host: str, agreement: Agreement | None) -> N
     """
     legs = engine.legs
     new = not legs.port[leg]
-    told = sockaddr(agreement.host, agreement.port) if agreement and agreement.host else bytes(16)
+    told = sockaddr(agreement.host, agreement.port) if agreement and agreement.host else bytes(ADDRESS_BYTES)
+    six = agreement.six if agreement else ":" in host
+    linked = agreement is not None and agreement.linked
     source = key(told)
-    if new or not legs.own[leg]:
+    if new or not legs.own[leg] or bool(legs.six[leg]) != six:
         apart = agreement is not None and bool(agreement.host) and scope(host) == scope(agreement.host)
         owner = engine.rtp.get(source)
         # On hold without an address a leg stays where it was.
         held = not new and not source
-        if (agreement is not None and agreement.linked) or (not held and not (apart and owner in (-1, leg))):
-            legs.port[leg] = engine.sockets.open(leg)
+        if six or legs.six[leg] or linked or (not held and not (apart and owner in (-1, leg))):
+            legs.port[leg] = engine.sockets.open(leg, six=six)
+            legs.six[leg] = six
             legs.own[leg] = True
             legs.latched[leg] = False
             _forget(engine, leg)
@@ -45,7 +49,7 @@ def place(engine: Engine, leg: int, host: str, agreement: Agreement | None) -> N
             legs.port[leg] = engine.sockets.port
     if agreement is None:
         return
-    if source and source != key(legs.told[leg]):
+    if source and not same(told, legs.told[leg]):
         legs.told[leg] = bytearray(told)
         legs.address[leg] = bytearray(told)
         legs.latched[leg] = False
@@ -78,7 +82,7 @@ def take_over(engine: Engine, leg: int) -> None:
     """
     legs = engine.legs
     if legs.own[leg]:
-        engine.sockets.open(leg, int(legs.port[leg]))
+        engine.sockets.open(leg, int(legs.port[leg]), bool(legs.six[leg]))
         return
     for table, address in ((engine.rtp, legs.address[leg]), (engine.rtcp, legs.address_rtcp[leg])):
         if address[0]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media.addresses import Addresses, key, text
+from media.addresses import Addresses, key, same, text
 from media.arrays import F64, I64, U8, U64, Bool, Index
 from media.codecs import CLOCKS, COMFORT, EVENT, OPUS
 from media.coders import packet_samples
@@ -96,6 +96,7 @@ class Receiver:
         self._owner: Index = np.zeros(BATCH, np.intp)
         self._owner_rtcp: Bool = np.zeros(BATCH, np.bool_)
         self._source: U64 = legs.address.view(np.uint64)[:, 0]
+        self._hosts: U64 = legs.address.view(np.uint64)[:, 1:3]
         data = inbox.data
         self._first: U8 = data[:, 0]
         self._second: U8 = data[:, 1]
@@ -142,12 +143,15 @@ class Receiver:
         """Own sockets, one datagram of each in a round, so that a batch holds many legs."""
         inbox, leg_of = self._inbox, self._sockets.leg_of
         filled = 0
+        if self._sockets.six:
+            inbox.widen()
         for _ in range(OWN_ROUNDS_MAX):
             readable = self._sockets.readable()
             for fd in readable:
                 if filled == BATCH:
                     self._take_own(filled, now)
                     filled = 0
+                    inbox.widen()
                 if inbox.receive_one(fd, filled):
                     self._owner[filled], self._owner_rtcp[filled] = leg_of[fd]
                     filled += 1
@@ -189,6 +193,8 @@ class Receiver:
         """bool[count]: not from where the leg is; of RTCP the host alone is looked at (the upper half of the key)."""
         differs = self._source[leg] ^ self._inbox.key[:count]
         foreign = np.where(is_rtcp, differs >> np.uint64(32), differs) != 0
+        if self._sockets.six:
+            foreign |= self._legs.six[leg] & (self._hosts[leg] != self._inbox.words[:count, 1:3]).any(axis=1)
         return np.asarray(foreign & (leg >= 0) & ~(self._legs.ice[leg] & self._legs.secured[leg]))
 
     def _latch(self, leg: int, row: int, now: float) -> None:
@@ -196,7 +202,7 @@ class Receiver:
         source = self._inbox.address[row]
         if legs.ice[leg] or not self._plausible(row) or int(source[2]) + int(source[3]) == 0 or not self._authentic(leg, row):
             return
-        from_told = key(source) == key(legs.told[leg])
+        from_told = same(source, legs.told[leg])
         if not from_told and legs.ssrc_in[leg] >= 0 and now - legs.heard[leg] < HOLD_SECONDS:
             return
         legs.address[leg] = source

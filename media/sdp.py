@@ -167,7 +167,7 @@ def _attribute(media: Media, value: str) -> None:
     elif name == "rtcp":
         words = rest.split()
         media.rtcp_port = _number(words[0], 65535)
-        if len(words) >= 4 and words[2] == "IP4":
+        if len(words) >= 4 and words[2] in ("IP4", "IP6"):
             media.rtcp_host = words[3]
     elif name == "rtcp-mux":
         media.mux = True
@@ -205,11 +205,12 @@ class Local:
 
 def write(local: Local, media: list[str]) -> bytes:
     """A description: session lines, then media sections as they are."""
+    address = f"IN {'IP6' if ':' in local.host else 'IP4'} {local.host}"
     session = [
         "v=0",
-        f"o=- {local.session} {local.version} IN IP4 {local.host}",
+        f"o=- {local.session} {local.version} {address}",
         "s=-",
-        f"c=IN IP4 {local.host}",
+        f"c={address}",
         f"t={local.time}",
         *(f"a={attribute}" for attribute in local.attributes),
     ]

@@ -54,7 +54,9 @@ class Sockets:
     """
 
     def __init__(self, configuration: MediaConfiguration, given: dict[str, int]) -> None:
-        self._host = configuration.host
+        self._hosts = "", ""
+        self.six = False
+        """There was an own socket of IPv6."""
         self._first, self._last = 0, 0
         self._next = 0
         self._pairs: dict[int, Pair] = {}
@@ -114,39 +116,50 @@ class Sockets:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def range(self, configuration: MediaConfiguration) -> None:
-        """Take new pairs from this range from now on."""
+        """Take new pairs from this range, and of these hosts, from now on."""
+        self._hosts = configuration.host, configuration.host6 or (configuration.host if ":" in configuration.host else "")
         self._first = configuration.rtp_port_first + configuration.rtp_port_first % 2
         self._last = configuration.rtp_port_last
         self._next = self._first
 
-    def _bind(self, wanted: int = 0) -> Pair:
+    def host(self, six: bool) -> str:
+        """Where sockets of IPv4 or IPv6 are bound; of IPv6 empty: nowhere."""
+        return self._hosts[six]
+
+    def _bind(self, wanted: int = 0, six: bool = False) -> Pair:
+        host = self._hosts[six]
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         for _ in range(1 if wanted else (self._last - self._first + 1) // 2):
             port = wanted or self._next
             if not wanted:
                 self._next = port + 2 if port + 3 <= self._last else self._first
+            if self.six and any(pair.port == port for pair in self._pairs.values()):
+                continue  # of the other protocol; a port names one pair
             sides: list[socket.socket] = []
             try:
                 for number in (port, port + 1):
-                    side = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+                    side = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
                     sides.append(side)
-                    side.bind((self._host, number))
+                    side.bind((host, number))
                 return Pair(*sides)
             except OSError:
                 for side in sides:
                     side.close()
-        raise PortsExhaustedError(f"no free pair of ports in {wanted or self._first}-{wanted or self._last} on {self._host}")
+        raise PortsExhaustedError(f"no free pair of ports in {wanted or self._first}-{wanted or self._last} on {host}")
 
     def _given(self, port: int) -> Pair | None:
         given = self._taker.pairs.pop(port, None) if self._taker is not None else None
         return None if given is None else Pair(*(socket.socket(fileno=each) for each in given))
 
-    def open(self, leg: int, port: int = 0) -> int:
-        """Give a leg a pair of its own, on a free port or this one; returns its RTP port.
+    def open(self, leg: int, port: int = 0, six: bool = False) -> int:
+        """Give a leg a pair of its own, on a free port or this one, in place of the one that it has; returns its RTP port.
 
         Raises:
             PortsExhaustedError: none is free.
         """
-        pair = self._given(port) or self._bind(port)
+        pair = self._given(port) or self._bind(port, six)
+        self.shut(leg)
+        self.six |= six
         self._pairs[leg] = pair
         if self._giver is not None:
             self._giver.opened(pair.port)

@@ -35,14 +35,14 @@ class Attributes(NamedTuple):
 
 
 class Transports:
-    """Security and reachability of all legs, as the desk wants them.
+    """Security and reachability of all legs, as the desk wants them."""
 
-    Args:
-        host: what our candidates name.
-    """
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._guard, self._links = engine, engine.guard, engine.links
 
-    def __init__(self, engine: Engine, host: str) -> None:
-        self._engine, self._guard, self._links, self._host = engine, engine.guard, engine.links, host
+    def host(self, leg: int) -> str:
+        """What our descriptions and candidates name."""
+        return self._engine.sockets.host(bool(self._engine.legs.six[leg]))
 
     def propose(self, record: LegRecord, protocol: str) -> tuple[str, Attributes]:
         """The protocol of our next offer for a leg, and what goes with it.
@@ -151,7 +151,7 @@ class Transports:
         """Say how we are reached."""
         if note.local.ufrag:
             said.media.extend((f"ice-ufrag:{note.local.ufrag}", f"ice-pwd:{note.local.password}"))
-            candidate = candidates.write(self._host, int(self._engine.legs.port[record.leg]))
+            candidate = candidates.write(self.host(record.leg), int(self._engine.legs.port[record.leg]))
             said.media.extend((f"candidate:{candidate}", "end-of-candidates"))
             if note.lite:
                 said.session.append("ice-lite")

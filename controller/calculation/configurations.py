@@ -184,7 +184,10 @@ def _resource_database(draft: Draft, unit: Unit) -> config.Configuration:
 
 def _media_processor(draft: Draft, unit: Unit) -> config.Configuration:
     last = unit.port + KINDS["media_processor"].port_step - 1
-    media = MediaConfiguration(host=_address(draft, unit), rtp_port_first=unit.port, rtp_port_last=last)
+    host = _address(draft, unit)
+    # Phones on this very host may speak IPv6 as well.
+    six = "::1" if host.startswith("127.") else ""
+    media = MediaConfiguration(host=host, host6=six, rtp_port_first=unit.port, rtp_port_last=last)
     return config.MediaProcessorConfiguration(id=unit.id, platform=unit.platform, jobs=_jobs(draft, unit), media=media)
 
 

@@ -4,15 +4,23 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.addresses import Addresses, key, sockaddr, text
+from media.addresses import ADDRESS_BYTES, Addresses, key, same, sockaddr, text
 
 ENTRY = st.tuples(st.sampled_from(["add", "remove"]), st.integers(0, 12), st.integers(0, 5))
 
 
 def test_an_address_and_back() -> None:
     address = sockaddr("127.0.0.9", 40_002)
-    assert len(address) == 16 and text(address) == ("127.0.0.9", 40_002)
+    assert len(address) == ADDRESS_BYTES and text(address) == ("127.0.0.9", 40_002)
     assert key(address) == int(np.frombuffer(address, np.uint64)[0])
+
+
+def test_an_address_of_ipv6_and_back() -> None:
+    address = sockaddr("2001:db8::9", 40_002)
+    assert len(address) == ADDRESS_BYTES and text(address) == ("2001:db8::9", 40_002)
+    assert key(address) != 0
+    assert same(address, sockaddr("2001:DB8:0::9", 40_002)) and not same(address, sockaddr("2001:db8::9", 40_003))
+    assert not same(address, bytes(ADDRESS_BYTES))
 
 
 @settings(max_examples=200, deadline=None)
