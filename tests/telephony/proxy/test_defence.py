@@ -9,7 +9,7 @@ from telephony.sip.digest import Credentials
 from telephony.sip.events import ResponseReceived
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message
-from tests.telephony.proxy.setting import PHONE, PUBLIC, ROUTERS, Setting, configuration
+from tests.telephony.proxy.setting import PHONE, PUBLIC, ROUTERS, Setting, configuration, user
 
 EVIL = Flow("udp", "public-udp", "198.51.100.7", 5060)
 GOOD = Flow("udp", "public-udp", "192.0.2.1", 5060)
@@ -230,6 +230,22 @@ def test_numbers_that_are_not_given_away_are_challenged_like_users() -> None:
     setting.invite(from_="<sip:100@192.0.2.1>")
     setting.run(1)
     assert setting.proxy.counters.challenged == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "answered"),
+    [("hotswitch", True), ("192.0.2.100", True), ("192.0.2.100:5060", True), ("192.0.2.100:5080", False), ("else.example", False)],
+)
+def test_names_are_no_oracle_where_guests_may_call(host: str, answered: bool) -> None:
+    """Who says to be of our domain is challenged, and who does not is a guest, whether there is such a user or not."""
+    seen = []
+    for name in ("alice", "mallory"):
+        setting = Setting()
+        setting.proxy.configure(configuration(users=[user("alice", "secret"), user("1001", "one")]), setting.now)
+        setting.invite(from_=f"<sip:{name}@{host}>")
+        at_phone, at_router = setting.run()
+        seen.append((len(at_router), [event.status for event in at_phone]))  # type: ignore[attr-defined]
+    assert seen[0] == seen[1] == ((0, [407]) if answered else (1, []))
 
 
 def test_the_configuration_says_the_limits() -> None:
