@@ -1,10 +1,10 @@
 """A second proxy process on the same public address: what a call costs one process alone, and two that share the callers.
 
-Where a core is free for each, two processes carry ``2 x cost of one / cost of two`` times what one carries: ``adds %`` is what the
-second one adds by that reckoning. The load needs a core itself, so the rate of both at once cannot be reached on two cores.
+What a call costs depends on how much comes at once, so each process gets the same: ``rate`` for one, twice the rate for two. Where
+a core is free for each, two processes carry ``2 x cost of one / cost of two`` times what one carries: ``adds %`` is what the second
+one adds by that reckoning. The load needs a core itself, so both cannot be driven to their limit on two cores.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,24 +16,25 @@ from loadtest.bench.signalling import CALLS, run_case, start
 from loadtest.bench.sipp import Caller, Folder
 
 
-def sharding(options: Options, rates: Sequence[int] = (1000,)) -> list[Figure]:
+def sharding(options: Options, rate: int = 500) -> list[Figure]:
     """Calls, each from a port of its own, through one process and through two."""
     checkout = options.checkouts[0]
     contenders = start([partial(OurProxy, checkout), partial(OurShards, checkout)])
-    figures: list[Figure] = []
+
+    def play(contender: Contender, rate: int) -> Figure:
+        def caller(contender: Contender, folder: Folder, seconds: float) -> Caller:
+            return Caller(folder, contender.target, rate, seconds, service=SERVICE, many=True)
+
+        seconds = options.seconds(min(10.0, CALLS / rate))
+        [figure] = run_case(f"sharding, {rate} calls/s", "us/call", [contender], caller, seconds, options.rounds, callee=True)
+        return figure
+
     try:
-        for rate in rates:
-            seconds = options.seconds(min(8.0, CALLS / rate))
-
-            def caller(contender: Contender, folder: Folder, seconds: float, rate: int = rate) -> Caller:
-                return Caller(folder, contender.target, rate, seconds, service=SERVICE, many=True)
-
-            one, two = run_case(f"sharding, {rate} calls/s", "us/call", contenders, caller, seconds, options.rounds, callee=True)
-            figures += [one, _beside(two, one)]
+        one = play(contenders[0], rate)
+        return [one, _beside(play(contenders[1], 2 * rate), one), play(contenders[0], 2 * rate)]
     finally:
         for contender in contenders:
             contender.stop()
-    return figures
 
 
 def _beside(two: Figure, one: Figure) -> Figure:
