@@ -103,7 +103,8 @@ class Desk:
             LookupError: it names no address, and no proxy is known.
         """
         if path:
-            uri = Uri.parse(path.strip().strip("<>"))
+            first = path.strip()
+            uri = Uri.parse(first[1 : first.index(">")] if first.startswith("<") and ">" in first else first)
             if uri.host and uri.host.replace(".", "").replace(":", "").isalnum() and uri.host[-1] in "0123456789abcdef:":
                 return Flow("udp", "sip-udp", uri.host, uri.port or 5060)
         if not self.configuration.proxies:

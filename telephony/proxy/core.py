@@ -556,7 +556,7 @@ class Proxy:
             return
         if user != owner:
             raise RefusedError(403, "To names another user")
-        required = [tag for tag in message.get_all("require") if tag.lower() not in ("path", "outbound", "gruu")]
+        required = [tag for tag in message.get_all("require") if tag.lower() not in ("path", "outbound")]
         if required:
             raise RefusedError(420, headers=(("Unsupported", ", ".join(required)),))
         try:

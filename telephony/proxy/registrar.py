@@ -4,6 +4,7 @@ Rules:
 - The bindings live in the resource database: a REGISTER becomes one job ``bind``, its reply the response.
 - A contact's Path is our public address with the token of the flow that the REGISTER came over: calls go back there,
   through any NAT, whatever the contact says.
+  Proxies between us, which say so in a Path of their own, come after it in the route (RFC 3327); the answer repeats them.
 - Expiry: `EXPIRES_DEFAULT_SECONDS` if none is asked for, `EXPIRES_MAX_SECONDS` at most, 423 below `EXPIRES_MIN_SECONDS`.
 - ``Contact: *`` removes all, with ``Expires: 0`` alone.
 - A phone that supports ``outbound`` numbers its flows (``reg-id``): each is a binding of its own, and the answer says so, and how
@@ -24,6 +25,9 @@ EXPIRES_MAX_SECONDS = 7200
 CONTACTS_MAX = 10
 """Contacts of one REGISTER."""
 CONTACT_BYTES_MAX = 512
+PATHS_MAX = 8
+PATH_BYTES_MAX = 1024
+"""Path headers of one REGISTER, together."""
 FLOW_TIMER_SECONDS = 120
 """A flow that is silent for longer may be taken for dead."""
 REG_ID_MAX = 2**31 - 1
@@ -44,6 +48,8 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
         TooBriefError: answer 423.
     """
     general = _seconds(message.get("expires"), message)
+    if message.has("path"):
+        path = ", ".join((path, *_path(message)))
     changes = []
     flows = outbound(message)
     contacts = message.get_all("contact")
@@ -79,6 +85,23 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
     return _encoder.encode(Bind(aor=user, call_id=message.call_id, cseq=message.cseq, bindings=changes, wildcard=wildcard))
 
 
+def _path(message: Message) -> list[str]:
+    """Proxies between the phone and us, the one nearest to us first (RFC 3327 section 5.3).
+
+    Raises:
+        MessageError: one cannot be read, or they are too many or too long.
+    """
+    values = message.get_all("path")
+    if len(values) > PATHS_MAX or sum(map(len, values)) > PATH_BYTES_MAX:
+        raise MessageError("Path is too long", 400, message)
+    try:
+        if any(not Address.parse(value).uri.is_sip for value in values):
+            raise ValueError("not a SIP URI")
+    except ValueError as error:
+        raise MessageError(f"bad Path: {error}", 400, message) from None
+    return values
+
+
 def outbound(message: Message) -> bool:
     """The phone manages flows."""
     return "outbound" in (tag.lower() for tag in message.get_all("supported"))
@@ -103,6 +126,8 @@ def read_bound(body: bytes, message: Message, now: float) -> list[tuple[str, str
             headers.append(("Contact", f"<{binding.contact}>{quality}{instance};expires={left}"))
     if flows and outbound(message):
         headers += (("Require", "outbound"), ("Flow-Timer", str(FLOW_TIMER_SECONDS)))
+    if message.has("path"):
+        headers += (("Path", value) for value in message.get_all("path"))
     return headers
 
 

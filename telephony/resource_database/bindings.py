@@ -4,6 +4,7 @@ import msgspec
 
 from telephony.jobs.resource import Bind, Binding, BindingChange, Unbind
 from telephony.resource_database.store import KEY_BYTES_MAX, Store
+from telephony.sip.uri import Uri
 
 CONTACTS_MAX = 32
 """Bindings of one user."""
@@ -114,7 +115,17 @@ def _replaces(wanted: BindingChange, binding: Binding) -> bool:
     same_instance = bool(wanted.instance) and wanted.instance == binding.instance
     if wanted.reg_id and binding.reg_id:
         return same_instance and wanted.reg_id == binding.reg_id
-    return same_instance or wanted.contact == binding.contact
+    return same_instance or wanted.contact == binding.contact or _equivalent(wanted.contact, binding.contact)
+
+
+def _equivalent(one: str, other: str) -> bool:
+    """Two ways to write one contact (RFC 3261 sections 10.3 and 19.1.4)."""
+    if one.partition(";")[0].lower() != other.partition(";")[0].lower():
+        return False
+    try:
+        return Uri.parse(one).equivalent(Uri.parse(other))
+    except ValueError:
+        return False
 
 
 def _check_order(binding: Binding, request: Bind) -> None:

@@ -9,7 +9,7 @@ from telephony.sip.digest import Credentials
 from telephony.sip.events import ResponseReceived
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message
-from tests.telephony.proxy.setting import PHONE, Setting
+from tests.telephony.proxy.setting import OWN, PHONE, Setting
 
 CREDENTIALS = Credentials("1001", "one")
 
@@ -65,6 +65,33 @@ def test_a_phone_registers() -> None:
     setting.at_rest()
 
 
+def test_proxies_between_us_are_on_the_way_back() -> None:
+    """RFC 3327 section 5.3."""
+    setting = Setting()
+    register(setting, headers=[("Contact", "<sip:1001@10.0.0.1>"), ("Path", "<sip:edge.example;lr>, <sip:far.example;lr>")])
+    ask = asked(setting)
+    (change,) = msgspec.msgpack.decode(ask.body, type=Bind).bindings
+    ours, *others = change.path.split(", ")
+    assert ours.endswith("@192.0.2.100:5060;lr;ob>")
+    assert others == ["<sip:edge.example;lr>", "<sip:far.example;lr>"]
+    setting.proxy.reply(ask.id, "ok", msgspec.msgpack.encode(Bound(bindings=[])), "db", setting.now)
+    event = outcome(setting)
+    assert event.status == 200
+    assert event.message is not None
+    assert event.message.get_all("path") == others
+    setting.at_rest()
+
+
+def test_a_router_reaches_the_phone_through_them() -> None:
+    setting = Setting()
+    path = setting.proxy.way.path(Flow("udp", "public-udp", *PHONE)) + ", <sip:edge.example;lr>, <sip:far.example;lr>"
+    router = setting.routers[0]
+    parties = ("<sip:1002@hotswitch>", "<sip:1001@hotswitch>")
+    router.invite("sip:1001@10.0.0.1", *parties, setting.network.flow(*OWN), now=setting.now, route=[path])
+    (invited,), _ = setting.run()
+    assert invited.message.get_all("route") == ["<sip:edge.example;lr>", "<sip:far.example;lr>"]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("status", "answer"), [("out-of-order", 500), ("timeout", 503), ("unavailable", 503), ("full", 503), ("ok", 500)])
 def test_the_database_refuses(status: str, answer: int) -> None:
     setting = Setting()
@@ -86,6 +113,10 @@ def test_the_database_refuses(status: str, answer: int) -> None:
         ([("Contact", "sip:1001@192.0.2.1?a=b")], 400),
         ([("Contact", "<sip:1@192.0.2.1>")] * 11, 413),
         ([("Contact", "<sip:1@192.0.2.1>"), ("Require", "telepathy")], 420),
+        ([("Contact", "<sip:1@192.0.2.1>"), ("Require", "gruu")], 420),
+        ([("Contact", "<sip:1@192.0.2.1>"), ("Path", "<sip:edge")], 400),
+        ([("Contact", "<sip:1@192.0.2.1>"), ("Path", "<tel:+1>")], 400),
+        ([("Contact", "<sip:1@192.0.2.1>")] + [("Path", "<sip:edge;lr>")] * 9, 400),
     ],
 )
 def test_what_is_wrong_with_it_is_said(headers: list[tuple[str, str]], status: int) -> None:

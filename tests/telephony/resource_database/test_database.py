@@ -104,6 +104,18 @@ def test_an_instance_replaces_its_contact(database: Database) -> None:
     assert contacts(database) == ["b"]
 
 
+def test_one_contact_may_be_written_in_several_ways(database: Database) -> None:
+    """RFC 3261 section 19.1.4."""
+    assert register(database, "sip:a@Phone.Example;transport=udp;x=1") == "ok"
+    assert register(database, "SIP:a@phone.example;x=1;Transport=UDP", cseq=2) == "ok"
+    assert contacts(database) == ["SIP:a@phone.example;x=1;Transport=UDP"]
+    assert register(database, "sip:A@phone.example;transport=udp", cseq=3) == "ok"
+    assert register(database, "sip:a@phone.example;transport=tcp", cseq=3) == "ok"
+    assert len(contacts(database)) == 3
+    assert register(database, "sip:a@phone.example;transport=udp;x=1", seconds=0.0, cseq=4) == "ok"
+    assert len(contacts(database)) == 2
+
+
 def test_an_older_cseq_is_out_of_order_and_an_equal_one_is_a_repetition(database: Database) -> None:
     assert register(database, "a", 60.0, 5) == "ok"
     assert register(database, "a", 60.0, 4) == "out-of-order"
