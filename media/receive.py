@@ -233,14 +233,10 @@ class Receiver:
                 continue
             known = self._rtp.get(key(inbox.address[row]))
             if known < 0:
-                waiting = np.flatnonzero(legs.used & ~legs.own & (legs.ssrc_in < 0) & legs.receives & (legs.told[:, 0] != 0))
-                told = legs.told[waiting]
-                same_port = (told[:, 2:4] == inbox.address[row, 2:4]).all(axis=1)
-                same_host = (told[:, 4:8] == inbox.address[row, 4:8]).all(axis=1)
-                likely = waiting[same_port | same_host]
-                if len(likely) != 1 or legs.latched[likely[0]] or not self._authentic(int(likely[0]), row):
+                waiting = self._awaited(row)
+                if len(waiting) != 1 or not self._authentic(int(waiting[0]), row):
                     continue
-                known = int(likely[0])
+                known = int(waiting[0])
                 self._rtp.remove(known)
                 self._rtp.add(key(inbox.address[row]), known)
                 legs.address[known] = inbox.address[row]
@@ -248,6 +244,21 @@ class Receiver:
                 if legs.mux[known]:
                     legs.address_rtcp[known] = inbox.address[row]
             leg[row] = known
+
+    def _awaited(self, row: int) -> Index:
+        """Legs of the shared pair that an unknown source may be.
+
+        The one whose description names it, though another source was believed to be it meanwhile; else those that were never heard and
+        differ from it in either host or port alone.
+        """
+        legs = self._legs
+        shared = np.flatnonzero(legs.used & ~legs.own & legs.receives & (legs.told[:, 0] != 0))
+        same = legs.told[shared, 2:8] == self._inbox.address[row, 2:8]
+        exact = shared[same.all(axis=1)]
+        if len(exact):
+            return np.asarray(exact)
+        waiting = (legs.ssrc_in[shared] < 0) & ~legs.latched[shared]
+        return np.asarray(shared[waiting & (same[:, :2].all(axis=1) | same[:, 2:].all(axis=1))])
 
     def _take_reports(self, leg: Index, row: Index, now: float) -> None:
         """RTCP in rows of the inbox, each of a leg or -1."""

@@ -221,6 +221,23 @@ def test_a_source_behind_nat_is_latched_and_can_not_be_taken(engine: Bench) -> N
     assert engine.report("a").refused == 1
 
 
+def test_who_was_told_gets_its_leg_back_from_a_stranger(engine: Bench) -> None:
+    stray = engine.phone("before")
+    engine.connect("before", control.Echo())
+    engine.do("release", control.Release(leg="before"))
+    phone = engine.phone("leg")
+    engine.connect("leg", control.Echo())
+    stray.send(bytes(range(160)))
+    engine.ticks(4)
+    assert len(stray.received()) == 1, "behind a NAT its port would differ like this"
+    for number in range(20):
+        phone.send(bytes([number]) * 160)
+        stray.send(bytes(range(160)))
+        engine.ticks(4)
+    assert [packet.payload[0] for packet in phone.received()][-10:] == list(range(10, 20))
+    assert not stray.received()
+
+
 def test_dtmf_is_reported_once_and_relayed(engine: Bench) -> None:
     one, two = engine.phone("a"), engine.phone("b")
     engine.connect("a", control.Bridge("b"))
