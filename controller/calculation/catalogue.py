@@ -34,7 +34,9 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "proxy": Kind(weight=1, dependent=True, shared=True, port_first=5060, port_step=2, port_slots=16),
-    "call_router": Kind(weight=2, dependent=False, shared=False, port_first=5160, port_step=2, port_slots=32, movable=True),
+    "call_router": Kind(
+        weight=2, dependent=False, shared=False, port_first=5160, port_step=2, port_slots=32, memory=("calls",), movable=True
+    ),
     "load_balancer": Kind(weight=0, dependent=False, shared=False, port_first=5260, port_slots=64),
     "media_processor": Kind(
         weight=2,

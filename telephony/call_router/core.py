@@ -6,6 +6,7 @@ Rules:
 - When it cannot keep up it refuses new requests, and tells the proxies by how much to reduce (`telephony.sip.overload`).
 - Draining: new requests get 503 with Retry-After; what exists goes on. `GRACE_SECONDS` before the deadline it is ended
   with its cause.
+- Established calls are noted in a memory file: the process that comes after this one goes on with them (`ledger`).
 - Host, port and platform stay as the first configuration gave them.
 """
 
@@ -13,6 +14,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from telephony.call_router.desk import Behaviour, Desk, Result
+from telephony.call_router.ledger import Ledger
 from telephony.config import CallRouterConfiguration, Configuration
 from telephony.core import Job
 from telephony.effects import Effect, Reply, Send
@@ -32,9 +34,14 @@ _LATER = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
 
 
 class CallRouter:
-    """One call router."""
+    """One call router.
 
-    def __init__(self) -> None:
+    Args:
+        memory: descriptor of the memory file ``calls``, in which established calls outlive this process; None: they do not.
+    """
+
+    def __init__(self, memory: int | None = None) -> None:
+        self._ledger = None if memory is None else Ledger(memory)
         self._desk: Desk | None = None
         self._overload: Overload
         self._behaviour: Behaviour | None = None
@@ -48,11 +55,11 @@ class CallRouter:
             raise ValueError(f"a call router's configuration is wanted, not a {type(configuration).__name__}")
         host = f"[{configuration.host}]" if ipaddress.ip_address(configuration.host).version == 6 else configuration.host
         desk = self._desk
+        fresh = desk is None
         if desk is None:
-            desk = Desk(
-                Endpoint(f"{host}:{configuration.port}", session_seconds=SESSION_SECONDS, extensions=_extensions(configuration.platform)),
-                configuration,
-            )
+            extensions = _extensions(configuration.platform)
+            endpoint = Endpoint(f"{host}:{configuration.port}", session_seconds=SESSION_SECONDS, extensions=extensions)
+            desk = Desk(endpoint, configuration, self._ledger)
             self._behaviour = _behaviour(configuration.platform, desk)
             self._desk = desk
             self._overload = desk.endpoint.transactions.overload = Overload(desk.endpoint.tokens.take())
@@ -61,6 +68,10 @@ class CallRouter:
             raise ValueError("platform and address of a call router cannot change while it runs")
         desk.configuration = configuration
         self._trusted = frozenset((proxy.host, proxy.port) for proxy in configuration.proxies)
+        if fresh:
+            assert self._behaviour is not None
+            self._behaviour.resume(now)
+            self._pump(now)
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         desk = self._desk

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from telephony.call_router.ledger import Ledger
 from telephony.config import CallRouterConfiguration
 from telephony.effects import Ask, Effect, Notify
 from telephony.sip.endpoint import Endpoint
@@ -44,9 +45,11 @@ class Desk:
     Args:
         endpoint: its SIP side.
         configuration: changes with `CallRouter.configure`.
+        ledger: where calls are noted that shall outlive this process; None: none shall.
     """
 
-    def __init__(self, endpoint: Endpoint, configuration: CallRouterConfiguration) -> None:
+    def __init__(self, endpoint: Endpoint, configuration: CallRouterConfiguration, ledger: Ledger | None = None) -> None:
+        self.ledger = ledger
         self.endpoint = endpoint
         self.configuration = configuration
         self.draining = False
@@ -121,6 +124,9 @@ class Behaviour(Protocol):
 
     def told(self, sender: str, operation: str, body: bytes, now: float) -> None:
         """A dependent told something."""
+
+    def resume(self, now: float) -> None:
+        """Go on with what the process before has left; called once, first."""
 
     def end_all(self, now: float) -> None:
         """End what is still there, in order, with its cause."""

@@ -79,6 +79,9 @@ class Deliveries:
     def told(self, sender: str, operation: str, body: bytes, now: float) -> None:
         """Nobody has anything to tell."""
 
+    def resume(self, now: float) -> None:
+        """A message does not outlive the process: its sender sends it again."""
+
     def end_all(self, now: float) -> None:
         for delivery in list(self._deliveries.values()):
             self._end(delivery, 503, "drained", now)

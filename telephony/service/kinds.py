@@ -42,7 +42,7 @@ def make(kind: str, place: Place, configuration: Configuration, now: float) -> C
     if kind == "call_router":
         from telephony.call_router.core import CallRouter
 
-        return CallRouter()
+        return CallRouter(place.sockets.get("calls"))
     if kind == "routing":
         from telephony.routing.core import Routing
 

@@ -436,6 +436,11 @@ class Endpoint:
         """A tag for a dialog of ours; its end is our `mark`."""
         return self.tokens.take() + self._mark
 
+    def add(self, session: Session) -> None:
+        """A session of another process goes on here."""
+        self.sessions[session.id] = session
+        self._dialogs[f"{session.call_id} {session.dialog.local_tag}"] = session
+
     def forget(self, session: Session) -> None:
         """The session is over."""
         self.sessions.pop(session.id, None)

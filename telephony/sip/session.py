@@ -126,6 +126,23 @@ class Session:
         """The caller requires that provisional responses be reliable (RFC 3262 section 3)."""
         return any("100rel" in value.lower() for value in self.invite.get_lines("require"))
 
+    @property
+    def peer_allow(self) -> str:
+        """Methods that the peer has said it takes; empty: it has said nothing."""
+        peer = self._answer if self.outgoing else self.invite
+        return "" if peer is None else ", ".join(peer.get_lines("allow"))
+
+    @property
+    def last_body(self) -> bytes:
+        """Our last offer or answer."""
+        return self._body[0]
+
+    def resumed(self, body: bytes, peer: Message) -> None:
+        """It was established in another process; ``body``: our last offer or answer, ``peer``: says what the peer takes."""
+        self.state = "established"
+        self._body = (body, SDP)
+        self._answer = peer
+
     # Actions of the callee
 
     def progress(
@@ -290,8 +307,7 @@ class Session:
         Raises:
             StateError: a re-INVITE is under way.
         """
-        peer = self.invite if not self.outgoing else self._answer
-        if peer is not None and "UPDATE" in " ".join(peer.get_lines("allow")).upper():
+        if "UPDATE" in self.peer_allow.upper():
             self._request("UPDATE", b"", "", self.timer.headers, now, silent=True)
         else:
             self._reinvite(*self._body, self.timer.headers, True, now)

@@ -38,6 +38,21 @@ class SessionTimer:
         self._timer: Timer | None = None
 
     @property
+    def seconds(self) -> int:
+        """The interval; 0: none is agreed on."""
+        return self._seconds if self._timer is not None else 0
+
+    @property
+    def refreshing(self) -> bool:
+        """It is us who refresh."""
+        return self._refreshing
+
+    def resume(self, seconds: int, refreshing: bool, now: float) -> None:
+        """Go on in another process: as if it had been refreshed now."""
+        if seconds:
+            self._start(seconds, refreshing, now)
+
+    @property
     def headers(self) -> list[tuple[str, str]]:
         """What our INVITE and our refreshes ask for."""
         if not self._seconds:

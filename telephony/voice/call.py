@@ -57,7 +57,7 @@ _DRAINED = (("Reason", 'SIP;cause=503;text="Service moves"'),)
 class Call:
     """One call. Its attributes are for its steps; others use `happen`."""
 
-    def __init__(self, calls: "Calls", session: Session, now: float) -> None:
+    def __init__(self, calls: "Calls", session: Session, now: float, record: Record | None = None) -> None:
         message = session.invite
         self.id = session.id
         self.state = "routing"
@@ -71,7 +71,7 @@ class Call:
         self.started_at = now
         dialled = Uri.parse(message.uri)
         self._route = Route(method="INVITE", user=dialled.username, host=dialled.host, caller=self.user, hops=self.hops)
-        self.record = Record(self.desk, self.id, session.call_id, self.user or self.from_.uri.username, dialled.username, now)
+        self.record = record or Record(self.desk, self.id, session.call_id, self.user or self.from_.uri.username, dialled.username, now)
         self.decision = Decision(action="", target="")
         self.legs = Legs(self.desk, self.id)
         self.leg = f"{self.id}.a"
@@ -128,7 +128,12 @@ class Call:
         state = step(self, now, *details)
         if self.state != "over":
             self.state = state
+            self.calls.changed(self)
         return True
+
+    def busy(self) -> list[str]:
+        """Users who are marked as busy in it."""
+        return list(self._busy)
 
     def knows_leg(self, worker: str, leg: str) -> bool:
         """Whether this leg on this processor is one of the call's."""

@@ -34,7 +34,7 @@ from telephony.sip.events import (
     SubscriptionEnded,
 )
 from telephony.sip.session import SDP
-from telephony.voice import replacing, watching
+from telephony.voice import keeping, replacing, watching
 from telephony.voice.call import Call
 from telephony.voice.legs import KIND
 from telephony.voice.marks import Marks
@@ -64,6 +64,8 @@ class Calls:
         self.rooms = Rooms(desk)
         self.watching = watching.Watching(desk)
         self._calls: dict[str, Call] = {}
+        self._changed: dict[Call, None] = {}
+        """Calls to be noted at the end of this turn."""
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             InviteReceived: self._invite,
             Progressed: lambda event, now: self._happen(event, "rang", now, event.status, event.message),
@@ -120,6 +122,38 @@ class Calls:
     def forget(self, call: Call) -> None:
         """The call's record is written."""
         self._calls.pop(call.id, None)
+        if self.desk.ledger is not None:
+            self._changed.pop(call, None)
+            self.desk.ledger.forget(call.id)
+
+    def changed(self, call: Call) -> None:
+        """Something happened to the call: it is noted at the end of this turn."""
+        if self.desk.ledger is not None:
+            if not self._changed:
+                self.desk.at_end(self._note)
+            self._changed[call] = None
+
+    def resume(self, now: float) -> None:
+        ledger = self.desk.ledger
+        if ledger is None:
+            return
+        for slot, data in ledger.read():
+            try:
+                call = keeping.go_on(self, data, now)
+            except ValueError:
+                continue  # of another version
+            self._calls[call.id] = call
+            ledger.adopt(call.id, slot)
+            self.changed(call)
+        ledger.settle()
+
+    def _note(self) -> None:
+        ledger = self.desk.ledger
+        changed, self._changed = self._changed, {}
+        for call in changed:
+            data = keeping.note(call)
+            if data is not None and ledger is not None:
+                ledger.keep(call.id, data)
 
     def _invite(self, event: InviteReceived, now: float) -> None:
         if event.message.has("replaces"):

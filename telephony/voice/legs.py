@@ -45,6 +45,14 @@ class Legs:
         """Asked for in this turn."""
         self._key = ""
 
+    @staticmethod
+    def resumed(desk: Desk, call: str, worker: str, legs: list[str]) -> "Legs":
+        """Legs that the process before has made."""
+        found = Legs(desk, call)
+        found.worker = worker
+        found._made.update(legs)
+        return found
+
     def offer(self, leg: str, sdp: bytes, done: Done, *, key: str = "") -> None:
         """A peer's offer; makes the leg or changes it. ``key``: affinity, where the processor is not chosen yet."""
         self._make(leg, "offer", Offer(leg=leg, call=self._call, sdp=sdp), done, key)

@@ -1,5 +1,7 @@
 """A call's record: what the controller is told of it, once at its start, answer and end each."""
 
+from typing import Any
+
 import msgspec
 
 from media.control import LegReport
@@ -22,6 +24,18 @@ class Record:
         self.target = ""
         self.answered_by = ""
         desk.notify({"event": "call-started", "call": call, "sip_call_id": sip_call_id, "at": now, "caller": caller, "dialled": dialled})
+
+    @staticmethod
+    def resumed(desk: Desk, kept: dict[str, Any]) -> "Record":
+        """The record of a call that the process before had; what it has told is not told again."""
+        record = Record.__new__(Record)
+        record.__dict__.update(kept)
+        record._desk = desk
+        return record
+
+    def kept(self) -> dict[str, Any]:
+        """All of it, for `resumed`."""
+        return {name: value for name, value in self.__dict__.items() if name != "_desk"}
 
     @property
     def answered(self) -> bool:

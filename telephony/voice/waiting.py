@@ -49,6 +49,12 @@ def stay(call: "Call", now: float) -> None:
     call.join_timer = call.desk.after(JOIN_SECONDS, now, due)
 
 
+def come_back(call: "Call", now: float) -> None:
+    """The router has started again: the queue hears of its caller at once."""
+    _join(call)
+    stay(call, now)
+
+
 def join_again(call: "Call", now: float) -> str:
     """Time to renew the place."""
     _join(call)

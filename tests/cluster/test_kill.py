@@ -70,6 +70,36 @@ def test_calls_of_a_killed_media_processor_lose_no_packet(own_cluster: Running) 
     assert {each["restarts"] for each in services(own_cluster, "media_processor")} == {1}
 
 
+def test_calls_outlive_killed_call_routers(cluster: Running, tmp_path: Path) -> None:
+    """All call routers are killed while two phones talk: a transfer, and hanging up, still work; the call has one record."""
+    victims = {victim["id"]: victim["pid"] for victim in services(cluster, "call_router")}
+    phones = [Baresip(tmp_path, user, server=cluster.sip, password=cluster.users[user]) for user in ("1001", "1002", "1003")]
+    first, second, third = phones
+    with first, second, third:
+        first.dial(f"sip:1002@{cluster.sip}")
+        first.wait("CALL_ESTABLISHED")
+        second.wait("CALL_ESTABLISHED")
+        for pid in victims.values():
+            os.kill(pid, signal.SIGKILL)
+        wait_for(
+            lambda: all(one["state"] == "healthy" and one["pid"] != victims.get(one["id"]) for one in services(cluster, "call_router")),
+            name="all call routers started again",
+        )
+        heard = second.heard_seconds()
+        wait_for(lambda: second.heard_seconds() > heard + 1.0, name="audio after the kill")
+        second.transfer(f"sip:1003@{cluster.sip}")
+        third.wait("CALL_ESTABLISHED")
+        second.wait("CALL_CLOSED")
+        first.hang_up()
+        third.wait("CALL_CLOSED")
+
+    def records() -> list[dict[str, Any]]:
+        return [call for call in cluster.get("calls?ended=true") if call["detail"].get("dialled") == "1002"]
+
+    ended = wait_for(records, name="the call's record")
+    assert [(call["detail"]["cause"], call["detail"]["answered_by"]) for call in ended[:1]] == [("caller-hung-up", "1003")]
+
+
 def test_controller_and_broker_are_not_missed_by_calls(own_cluster: Running, tmp_path: Path) -> None:
     """Calls need neither: both are killed, and new calls are made."""
     before = own_cluster.processes()

@@ -4,6 +4,7 @@ Router, phones, routing, queue, database and media processors are the real cores
 that only passes on, and a balancer of a few lines.
 """
 
+import os
 import random
 import socket
 from collections.abc import Callable
@@ -181,11 +182,26 @@ class Simulation:
         self._dialogs: dict[str, Phone] = {}
         self._replies: dict[tuple[str, int], tuple[str, int]] = {}
         self._sockets: list[socket.socket] = []
-        self.router = CallRouter()
-        self.router.configure(
+        self.platform = platform
+        self.memory = os.memfd_create("calls")
+        """Where the router's calls outlive it."""
+        self.router = self._router()
+        self.cores: dict[str, Core] = {"router-1": self.router}
+        self.kinds = {"routing-1": "routing", "queue-1": "call_queue", "database-1": "resource_database"}
+        self.start("routing-1")
+        self.start("queue-1")
+        self.start("database-1")
+        for number in range(1, media + 1):
+            self.kinds[f"media-{number}"] = "media_processor"
+            self.start(f"media-{number}")
+        self.phones = {user: Phone(self, user, number) for number, user in enumerate(["1001", "1002", "1003", "guest"], 1)}
+
+    def _router(self) -> CallRouter:
+        router = CallRouter(self.memory)
+        router.configure(
             CallRouterConfiguration(
                 id="router-1",
-                platform=platform,
+                platform=self.platform,
                 jobs=NO_KEYS,
                 realm="hotswitch",
                 host=ROUTER[0],
@@ -196,15 +212,14 @@ class Simulation:
             ),
             self.now,
         )
-        self.cores: dict[str, Core] = {"router-1": self.router}
-        self.kinds = {"routing-1": "routing", "queue-1": "call_queue", "database-1": "resource_database"}
-        self.start("routing-1")
-        self.start("queue-1")
-        self.start("database-1")
-        for number in range(1, media + 1):
-            self.kinds[f"media-{number}"] = "media_processor"
-            self.start(f"media-{number}")
-        self.phones = {user: Phone(self, user, number) for number, user in enumerate(["1001", "1002", "1003", "guest"], 1)}
+        return router
+
+    def restart(self) -> None:
+        """The router is killed, and started again."""
+        for number in [number for number, (client, _) in self._replies.items() if client == "router-1"]:
+            del self._replies[number]
+        self.router = self.cores["router-1"] = self._router()
+        self.settle()
 
     def start(self, id: str) -> None:
         """A dependent's process starts, perhaps again."""
@@ -253,6 +268,7 @@ class Simulation:
                 core.close()
         for one in self._sockets:
             one.close()
+        os.close(self.memory)
 
     def register(self, *users: str, contact: str = "", **more: Any) -> None:
         """Phones register, as a proxy would tell."""
