@@ -6,6 +6,8 @@ Rules:
 - A user's request within a dialog may go to a router only; one that names us alone (its sender forgot the route set) goes to
   the router whose mark its To tag bears.
 - INVITE with Replaces goes to the router whose mark the replaced dialog's To tag bears, whoever sends it.
+- Where users have addresses of another family than the cluster (IPv6 outside, IPv4 inside) a proxy names itself to routers instead
+  of the public address, and adds a Record-Route for each side over UDP too.
 - A flow that another proxy holds is reached through that proxy; what came from a proxy is not handed to a third one.
 - The public UDP address may be heard by several proxies, each of them hearing its share of the peers (`telephony.shard`): what
   goes to a peer leaves through the one that hears it.
@@ -121,7 +123,11 @@ class Way:
         self._public = _bracketed(configuration.public_host, configuration.public_port)
         others = {transport: _bracketed(configuration.public_host, port) for transport, port in configuration.public_ports.items()}
         self.sent_by = (own, self._public, *others.values())
-        self._entries = {"tcp": f"{self._public};transport=tcp"}
+        self._mixed = (":" in configuration.host) != (":" in configuration.public_host)
+        """Routers and users have addresses of other families: routers cannot reach the public one."""
+        self._inner = own if self._mixed else self._public
+        """Where routers find us, or whoever serves the public address."""
+        self._entries = {"udp": self._public, "tcp": f"{self._public};transport=tcp"}
         self._entries |= {transport: f"{at};transport={_PARAMETER.get(transport, transport)}" for transport, at in others.items()}
         self._vias = {
             "sip-udp": f"Via: SIP/2.0/UDP {own};branch={COOKIE}",
@@ -254,7 +260,7 @@ class Way:
             return self.outside(direct)
         flow = held.flow
         if flow.socket == "public-udp":
-            if self._serves_public or self._shards or self.relayed(message):
+            if self._serves_public or self._shards or self._mixed or self.relayed(message):
                 return Target(flow, user=True, outside=";outside" in bearer)
             return Target(Flow("udp", "sip-udp", *self._public_address), relay_route=bearer, user=True)
         if held.holder == self.holder:
@@ -355,8 +361,8 @@ class Way:
             message.prepend_line(f"Record-Route: <sip:{self.sent_by[0]};lr>")
             return
         token = "" if target.outside else f"{self.tokens.make(user)}@"
-        plain = f"Record-Route: <sip:{token}{self._public};lr>"
-        if user.transport == "udp":
+        plain = f"Record-Route: <sip:{token}{self._inner};lr>"
+        if user.transport == "udp" and not self._mixed:
             message.prepend_line(plain)
             return
         scheme = "sips" if message.uri.startswith("sips:") and user.transport in ("tls", "wss") else "sip"
@@ -366,7 +372,7 @@ class Way:
 
     def path(self, flow: Flow) -> str:
         """URI by which a user is reached over this flow."""
-        return f"<sip:{self.tokens.make(flow)}@{self._public};lr;ob>"
+        return f"<sip:{self.tokens.make(flow)}@{self._inner};lr;ob>"
 
     def put_via(self, message: Message, target: Target, token: str) -> str:
         """Put our Via on top; its branch."""

@@ -1,4 +1,4 @@
-"""TLS, WebSocket and secure WebSocket: baresip, JsSIP in Chromium and a phone of ours, with each other."""
+"""TLS, WebSocket, secure WebSocket and IPv6: baresip, JsSIP in Chromium and a phone of ours, with each other."""
 
 import json
 from collections.abc import Iterator
@@ -46,8 +46,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory, cluster: Running) -> Iter
 
 @pytest.fixture(scope="module")
 def messaging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A cluster with a machine for messages."""
-    with Running(tmp_path_factory.mktemp("messaging")) as running:
+    """A cluster with a machine for messages, at an IPv6 address."""
+    with Running(tmp_path_factory.mktemp("messaging"), address="::1") as running:
         switched = running.command("switch", "machine-4", "--to", "messaging", "--wait", seconds=90)
         assert switched.returncode == 0, switched.stderr
         yield running
@@ -116,10 +116,11 @@ def test_a_browser_registers_and_calls(cluster: Running, chromium: Chromium) -> 
     chromium.run("agent.stop()")
 
 
-def test_messages_between_all_transports(messaging: Running, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+def test_messages_between_all_transports_over_ipv6(messaging: Running, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
     running, passwords = messaging, messaging.users
-    udp = Baresip(tmp_path, "1001", server=running.sip, password=passwords["1001"], friend=f"sip:1005@{running.sip}")
-    tcp = Baresip(tmp_path, "1002", server=running.sip, password=passwords["1002"], transport="tcp", friend=f"sip:1004@{running.sip}")
+    sip = running.sip
+    udp = Baresip(tmp_path, "1001", server=sip, password=passwords["1001"], host="::1", friend=f"sip:1005@{sip}")
+    tcp = Baresip(tmp_path, "1002", server=sip, password=passwords["1002"], host="::1", transport="tcp", friend=f"sip:1004@{sip}")
     phone = WebPhone("1004", passwords["1004"], running.ws, running.certificate)
     with Chromium(tmp_path_factory.mktemp("chromium"), running.certificate) as browser, udp, tcp, phone:
         browser.load_jssip()

@@ -16,7 +16,7 @@ from wsproto.events import AcceptConnection, Message, Request, TextMessage
 
 from telephony.sip.digest import Credentials
 from telephony.sip.endpoint import Endpoint
-from telephony.sip.events import Answered, Ended, Event, InviteReceived, RequestReceived, ResponseReceived
+from telephony.sip.events import Acknowledged, Answered, Ended, Event, InviteReceived, RequestReceived, ResponseReceived
 from telephony.sip.flow import Flow, Send
 from telephony.sip.framing import StreamFramer
 from telephony.sip.session import Session
@@ -112,7 +112,7 @@ class WebPhone:
         """Answer the next call."""
         event = self.wait(InviteReceived)
         event.session.accept(self.offer(), now=time.monotonic())
-        self._flush()
+        self.wait(Acknowledged)
         return event.session
 
     def hang_up(self, session: Session) -> None:

@@ -126,6 +126,30 @@ def test_browsers_find_the_challenge_that_they_know_last() -> None:
         assert ["algorithm=MD5" in each for each in challenges].index(True) == place % len(challenges)
 
 
+def test_ipv6_outside_and_ipv4_inside() -> None:
+    user = Flow("udp", "public-udp", "2001:db8::1", 5080)
+    for public in (True, False):
+        core = proxy(public_host="2001:db8::100", public=public)
+        contact = ("Contact", "<sip:a@[2001:db8::1]:5080>")
+        message = invite("sip:9196@[2001:db8::100]", "SIP/2.0/UDP [2001:db8::1]:5080;branch=z9hG4bKa", contact)
+        core.receive(message.serialize(), user, 0.0)
+        _, (forwarded, to) = sent(core)
+        assert to == ROUTER
+        inner, outer = forwarded.get_all("record-route")
+        assert inner.endswith("@192.0.2.10:5060;lr>")
+        assert outer.endswith("@[2001:db8::100]:5060;lr>")
+        # the router's way back: to us, and out of the public socket, whoever reads that now
+        needed = [("From", "<sip:9196@b>;tag=t"), ("To", "<sip:guest@a>;tag=1"), ("Call-ID", "x"), ("CSeq", "2 BYE")]
+        routes = [("Route", inner), ("Route", outer)]
+        via = ("Via", "SIP/2.0/UDP 192.0.2.20;branch=z9hG4bKc")
+        core.receive(make_request("BYE", "sip:a@[2001:db8::1]:5080", [via, *needed, *routes]).serialize(), ROUTER, 0.0)
+        ((bye, to),) = sent(core)
+        assert to == user
+        assert bye.get("route") is None
+        assert (bye.get("via") or "").startswith("SIP/2.0/UDP [2001:db8::100]:5060;branch=")
+        assert core._way.path(user).endswith("@192.0.2.10:5060;lr;ob>")
+
+
 def test_ipv6_throughout() -> None:
     user = Flow("udp", "public-udp", "2001:db8::1", 5080)
     router = Flow("udp", "sip-udp", "2001:db8::20", 5060)
