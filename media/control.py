@@ -16,6 +16,7 @@ Rules:
 | ``play`` | `PlayTo` | `PlayStarted` | ``not-found``, ``no-source``, ``full`` |
 | ``record`` | `Record` | `RecordStarted` | ``not-found``, ``full``, ``no-file`` |
 | ``stop`` | `Stop` | `Done` | ``not-found`` |
+| ``listen`` | `Listen` | `Done` | ``not-found`` |
 | ``dtmf`` | `SendDigits` | `Done` | ``not-found``, ``bad-digits``, ``full`` |
 | ``release`` | `Release` | `LegReport` | ``not-found`` |
 | ``query`` | `Query` | list of `LegReport` | ``not-found`` |
@@ -191,6 +192,21 @@ class SendDigits(msgspec.Struct, frozen=True, kw_only=True):
     digits: str
 
 
+class Listen(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell what a leg says besides speech, from now on; no kinds: nothing any more.
+
+    | kind | event |
+    | --- | --- |
+    | ``dtmf`` | `Dtmf`, for keys in the audio too |
+    | ``fax``, ``progress`` | `Tone` |
+    | ``silence`` | `Silence` |
+    | ``answer`` | `Answerer`: to be asked for when an outbound call is answered |
+    """
+
+    leg: str
+    kinds: tuple[Literal["dtmf", "fax", "progress", "silence", "answer"], ...]
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     leg: str
 
@@ -250,6 +266,37 @@ class Dtmf(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     digit: str
     duration_ms: int
+
+
+class Tone(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``tone``: a fax, a modem or the line itself."""
+
+    leg: str
+    call: str
+    tone: Literal["cng", "ced", "reversal", "congestion", "busy", "ring-back", "dial"]
+    """A fax that calls, one that answers, its phase reversals (ITU-T T.30, V.25); what a line says (E.180)."""
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``silence``: the leg fell silent (after 2 s), or is heard again."""
+
+    leg: str
+    call: str
+    silent: bool
+    duration_ms: int
+    """Of the silence so far, or of the one that ended."""
+
+
+class Answerer(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``answerer``: who answered, and when a machine's greeting is over."""
+
+    leg: str
+    call: str
+    what: Literal["human", "machine", "unknown", "beep", "greeting-end"]
+    confidence: float
+    """0.5 (no idea) to 1."""
+    duration_ms: int
+    """Of the greeting, of the silence (``unknown``), or of the beep."""
 
 
 class RtpTimeout(msgspec.Struct, frozen=True, kw_only=True):
@@ -354,7 +401,8 @@ class MediaProcessor:
         self._desk.tick(now)
 
     def events(self) -> list[tuple[str, str, bytes]]:
-        """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout`, `PlayEnded` or `Speakers`."""
+        """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout`, `PlayEnded`, `Speakers`,
+        `Tone`, `Silence` or `Answerer`."""
         return [(client, operation, self._encode(body)) for client, operation, body in self._desk.events()]
 
     def legs(self) -> int:
@@ -366,9 +414,9 @@ class MediaProcessor:
         self._desk.close(self._now)
 
 
-Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Record | Stop | SendDigits | Release | Query
+Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Record | Stop | Listen | SendDigits | Release | Query
 Response = Answer | Proposal | Done | PlayStarted | RecordStarted | LegReport | list[LegReport]
-Event = Dtmf | RtpTimeout | PlayEnded | Speakers
+Event = Dtmf | RtpTimeout | PlayEnded | Speakers | Tone | Silence | Answerer
 
 REQUESTS: dict[str, type[Request]] = {
     "offer": Offer,
@@ -379,6 +427,7 @@ REQUESTS: dict[str, type[Request]] = {
     "play": PlayTo,
     "record": Record,
     "stop": Stop,
+    "listen": Listen,
     "dtmf": SendDigits,
     "release": Release,
     "query": Query,

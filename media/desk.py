@@ -15,12 +15,14 @@ from media.config import MediaConfiguration
 from media.control import (
     Accept,
     Answer,
+    Answerer,
     Bridge,
     Connect,
     Done,
     Dtmf,
     Event,
     LegReport,
+    Listen,
     MediaError,
     Mix,
     Nothing,
@@ -37,7 +39,9 @@ from media.control import (
     Room,
     RtpTimeout,
     SendDigits,
+    Silence,
     Stop,
+    Tone,
 )
 from media.engine import Engine
 from media.events import DIGITS
@@ -50,6 +54,11 @@ from media.record import LegRecord
 from media.report import report
 from media.sockets import PortsExhaustedError, Sockets
 from media.switchboard import Switchboard
+from media.tones.activity import SilenceHeard
+from media.tones.answering import AnswerHeard
+from media.tones.dtmf import DigitHeard
+from media.tones.fax import FaxHeard
+from media.tones.progress import ProgressHeard
 from media.transports import Attributes, Transports
 
 EVENTS_MAX = 10_000
@@ -89,6 +98,7 @@ class Desk:
             PlayTo: self._program.play,
             Record: self._program.record,
             Stop: self._program.stop,
+            Listen: self._listen,
             SendDigits: self._dtmf,
             Release: self._release,
             Query: self._query,
@@ -109,6 +119,7 @@ class Desk:
             self._keep(record)
             self._transports.take_over(record, now)
         self.engine.sockets.taken_over()
+        self.engine.listening.recount()
         self.engine.transcoder.take_over()
         self.engine.guard.take_over()
         self._board.take_over()
@@ -351,6 +362,7 @@ class Desk:
         place.vacate(self.engine, record.leg)
         self._transports.vacate(record)
         self.engine.legs.free(record.leg)
+        self.engine.listening.recount()
         del self._records[record.name], self._by_leg[record.leg]
         return final
 
@@ -366,10 +378,36 @@ class Desk:
             if record is not None:
                 event = Dtmf(leg=record.name, call=record.call, digit=digit.digit, duration_ms=digit.duration_ms)
                 self._say(record.client, "dtmf", event)
+        if self.engine.listening.any:
+            self._tell_sounds()
         self.engine.sockets.give()
         if now >= self._timeouts_due:
             self._timeouts_due = now + TIMEOUT_CHECK_SECONDS
             self._check_timeouts(now)
+
+    def _listen(self, job: Listen, client: str, now: float) -> Done:
+        record = self._find(job.leg)
+        self.engine.listening.want(record.leg, job.kinds)
+        record.listens = bool(job.kinds)
+        self._board.route(record)
+        return Done()
+
+    def _tell_sounds(self) -> None:
+        for sound in self.engine.listening.take():
+            record = self._by_leg.get(sound.leg)
+            if record is None:
+                continue
+            leg, call = record.name, record.call
+            match sound:
+                case DigitHeard(_, digit, duration):
+                    self._say(record.client, "dtmf", Dtmf(leg=leg, call=call, digit=digit, duration_ms=duration))
+                case SilenceHeard(_, silent, duration):
+                    self._say(record.client, "silence", Silence(leg=leg, call=call, silent=silent, duration_ms=duration))
+                case AnswerHeard(_, what, confidence, duration):
+                    event = Answerer(leg=leg, call=call, what=what, confidence=confidence, duration_ms=duration)
+                    self._say(record.client, "answerer", event)
+                case FaxHeard(_, tone) | ProgressHeard(_, tone):
+                    self._say(record.client, "tone", Tone(leg=leg, call=call, tone=tone))
 
     def _check_timeouts(self, now: float) -> None:
         legs = self.engine.legs

@@ -25,6 +25,7 @@ from media.events import EventsIn
 from media.hearing import Hearing, Mix
 from media.jitter import JitterRing, PacketRing, Playout
 from media.legs import FRAME_SAMPLES, Legs
+from media.listening import Listening
 from media.mixer import Mixer
 from media.plan import FEED_MIX, PHASES, Block, Phase, plan
 from media.receive import Receiver, Ways
@@ -91,6 +92,7 @@ class Engine:
         self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, ways)
         self.hearing = Hearing(legs)
         self.speakers = Speakers(legs)
+        self.listening = Listening(legs)
         self._phases: list[Phase] = plan(legs)
         self._stale = True
         self._relays = True
@@ -147,15 +149,17 @@ class Engine:
             return
         self.sender.advance(phase.clocked, now)
         for block in phase.blocks:
-            self._mix(block)
+            self._mix(block, now)
         if len(phase.players):
             self._play(phase.players)
         self.digits.tick(number)
 
-    def _mix(self, block: Block) -> None:
+    def _mix(self, block: Block, now: float) -> None:
         leg, rooms, special = block.leg, len(block.room), block.special
         heard = self.transcoder.hear(leg, block.quiet)
         said, samples = heard.row, heard.samples
+        if self.listening.any:
+            self.listening.hear(leg, heard, now)
         if self.speakers.watched:
             self.speakers.follow(leg, block.room, heard.level)
         told = self.hearing.speak(leg, special.voices, said, samples) if special else []

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from media import coders, gain
 from media.addresses import ADDRESS_BYTES
 from media.arrays import F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
+from media.comfort_noise import ComfortNoise
 from media.srtp.suites import KEY_BYTES_MAX
+from media.tones import activity, answering
+from media.tones.listener import Listener
 
 LAYOUT_VERSION = 2
 FRAME_SAMPLES = 160
@@ -30,6 +33,9 @@ PACKET_BYTES_MAX = 1280
 """Longest payload of Opus that is kept (RFC 6716 section 3.2.1: 1275)."""
 PCM_SAMPLES = 1120
 """Decoded samples that may wait: 140 ms."""
+DIGIT_EAR = Listener(("dtmf",))
+LINE_EAR = Listener(("fax", "progress"))
+NOISE = ComfortNoise(FRAME_SAMPLES)
 NOTE_BYTES = 4096
 POSITION_FIRST = 960 * 1024
 """Where a stream's positions begin: a whole number of frames of any codec."""
@@ -186,6 +192,8 @@ class Legs:
     """Frames made up in a row."""
     quiet: Bool
     """The peer said that it is silent: comfort noise came last."""
+    noise: Annotated[NDArray[Any], NOISE.state]
+    """What its peer sounds like while it is silent."""
     healing: Bool
     """The last frame was made up: the next one is faded in."""
     concealment: Annotated[NDArray[Any], coders.CONCEALMENT.state]
@@ -262,6 +270,13 @@ class Legs:
     speaking: Bool
     strength: F32
     """Smoothed level of its speech, dBov."""
+
+    # What is listened for (`media.listening`)
+    listens: U8
+    digit_ear: Annotated[NDArray[Any], DIGIT_EAR.state]
+    line_ear: Annotated[NDArray[Any], LINE_EAR.state]
+    silence_ear: Annotated[NDArray[Any], activity.STATE]
+    answer_ear: Annotated[NDArray[Any], answering.STATE]
 
     # Telephone events (RFC 4733)
     event_on: Bool
@@ -345,7 +360,7 @@ class Legs:
         self.used[leg] = False
 
 
-_LARGE = ("packets", "encoder", "decoder", "pcm", "note")
+_LARGE = ("packets", "encoder", "decoder", "pcm", "note", "digit_ear", "line_ear", "silence_ear", "answer_ear")
 """Not zeroed when a row is given out: they would become real memory for every leg."""
 
 

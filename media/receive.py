@@ -24,7 +24,7 @@ from media.coders import packet_samples
 from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, Inbox
 from media.events import EventsIn
 from media.jitter import PAYLOAD_SAMPLES_MAX, JitterRing, PacketRing, Playout
-from media.legs import Legs
+from media.legs import NOISE, Legs
 from media.packets import Packets
 from media.relay import Relay
 from media.rtcp import ReportsIn
@@ -36,6 +36,8 @@ from media.webrtc.link import DTLS_MAX, Links
 
 HOLD_SECONDS = 3.0
 STRANGERS_MAX = 32
+COMFORT_BYTES_MAX = 13
+"""Of comfort noise: level and `media.comfort_noise.ORDER_MAX` coefficients."""
 ROUNDS_MAX = 64
 ROUNDS_PER_SECOND = 1600
 BATCHES_MAX = 64
@@ -347,7 +349,7 @@ class Receiver:
             self._audio(packets, now)
         else:
             self._audio(packets.pick(audio), now)
-            legs.quiet[packets.leg[packets.kind == COMFORT]] = True
+            self._quiet(packets.pick(packets.kind == COMFORT))
             event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
             self._events.put(event.leg, event.timestamp, inbox.data[event.row, HEADER_BYTES : HEADER_BYTES + 4], now)
         target = legs.target.take(packets.leg)
@@ -358,6 +360,16 @@ class Receiver:
                 self._relay.send(packets, target, now)
             elif how_many(on):
                 self._relay.send(packets.pick(on), target[on], now)
+
+    def _quiet(self, packets: Packets) -> None:
+        """Peers that are silent from now on, and what that sounds like (RFC 3389)."""
+        leg, size = packets.leg, packets.size - HEADER_BYTES
+        self._legs.quiet[leg] = True
+        if len(leg):
+            payload = self._inbox.data[packets.row, HEADER_BYTES : HEADER_BYTES + COMFORT_BYTES_MAX]
+            state = self._legs.noise[leg]
+            NOISE.tell(state, payload, np.minimum(size, COMFORT_BYTES_MAX).astype(np.int32))
+            self._legs.noise[leg] = state
 
     def _audio(self, packets: Packets, now: float) -> None:
         """Times of audio packets, and their way into the ring where ticks want them."""

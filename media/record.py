@@ -48,6 +48,8 @@ class LegRecord:
     """Where in it the sink's own source goes on after `playback`."""
     recording: str = ""
     """Id of its recording."""
+    listens: bool = False
+    """It is listened to (`media.listening`)."""
     tones: bool = False
     """Its coming to the room that it is in was heard, and its going will be."""
     sounded: int = -1

@@ -1,6 +1,6 @@
 """Who hears whom: from what legs are connected to, to the arrays that the ticks and the relay follow.
 
-| connected to | without decoding | by ticks, where it is recorded or the codecs differ |
+| connected to | without decoding | by ticks, where it is recorded, listened to or the codecs differ |
 | --- | --- | --- |
 | echo | packets go back as they come | a room of its own that hears itself |
 | bridge | packets go to the other leg | a hidden room of two |
@@ -52,9 +52,9 @@ class Switchboard:
         """Set the arrays of a leg, and of the other one of its bridge, to what they are connected to."""
         other = self.peer(record)
         if other is None:
-            self._route(record, None, record.recording != "")
+            self._route(record, None, bool(record.recording) or record.listens)
         else:
-            decode = bool(record.recording or other.recording) or not self._relayable(record, other)
+            decode = bool(record.recording or other.recording or record.listens or other.listens) or not self._relayable(record, other)
             self._route(record, other, decode)
             self._route(other, record, decode)
             self.notes.write(other)

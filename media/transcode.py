@@ -3,7 +3,7 @@
 Rules:
 - G.711 is a table lookup for a whole block; legs of other codecs are taken out of the block, served, and put back.
 - A gap is filled as G.711 appendix I does; Opus fills its own, by the redundancy in the packet after it where there is some. After comfort
-  noise of the peer a gap is silence that was meant.
+  noise of the peer a gap is silence that was meant, and sounds as the peer says (RFC 3389); not in larger rooms, which cost their talkers.
 - Frames that say nothing are not decoded where most are such. What many hear alike is encoded once for each codec and its settings: one
   leg's encoder serves all of them. A leg that hears something of its own again goes on from the state of the encoder that it followed.
 - A packet of Opus longer than a frame is decoded once; what is over waits in `Legs.pcm`.
@@ -20,7 +20,7 @@ from media.arrays import I16, I32, I64, U8, Bool, Index
 from media.codecs import G722, OPUS, PCMA
 from media.coding.codec import Codec, StateError
 from media.jitter import PAUSE_FRAMES, Frames, JitterRing, PacketRing, Playout
-from media.legs import FRAME_SAMPLES, PCM_SAMPLES, Legs
+from media.legs import FRAME_SAMPLES, NOISE, PCM_SAMPLES, Legs
 from media.mixer import Mixer
 from media.send import Sender
 
@@ -49,6 +49,7 @@ class Transcoder:
         self._legs, self._playout, self._ring, self._packets = legs, playout, ring, packets
         self._mixer, self._sender = mixer, sender
         self._mark: Bool = np.zeros(legs.capacity, np.bool_)
+        self._rng = np.random.default_rng()
         opus = coders.OPUS
         self._opus_in = legs.decoder[:, : opus.decoder_bytes] if opus else legs.decoder
         self._opus_out = legs.encoder[:, : opus.encoder_bytes] if opus else legs.encoder
@@ -110,7 +111,7 @@ class Transcoder:
         if how_many(codec > PCMA):
             return self._hear_each(leg, codec, quiet)
         frames = self._ring.take(leg)
-        row = self._talking(frames.level, quiet, legs.healing.take(leg))
+        row = self._talking(frames.level, quiet, legs.healing.take(leg), legs.quiet.take(leg) if quiet == 0 else None)
         if row is None:
             samples = self._mixer.decode(self._ring.read(frames.slot), codec)
             self._fill(leg, samples, frames)
@@ -121,11 +122,13 @@ class Transcoder:
         return Heard(row, samples, frames.level)
 
     @staticmethod
-    def _talking(level: U8, quiet: int, healing: Bool | None = None) -> Index | None:
+    def _talking(level: U8, quiet: int, healing: Bool | None = None, noise: Bool | None = None) -> Index | None:
         """Which frames say something; None: at least half of them, so that to leave the others out would not pay."""
         talks = level > quiet
         if healing is not None:
             talks |= healing
+        if noise is not None:
+            talks |= noise
         return None if 2 * how_many(talks) >= len(talks) else np.flatnonzero(talks)
 
     def _hear_each(self, leg: Index, codec: U8, quiet: int) -> Heard:
@@ -218,6 +221,14 @@ class Transcoder:
         samples = codec.recover(self._opus_in, leg, payload, size, FRAME_SAMPLES)
         return self._append(leg, count, samples, np.full(len(leg), FRAME_SAMPLES, np.int32))
 
+    def _hush(self, leg: Index, samples: I16, row: Index) -> None:
+        """Comfort noise of peers that said how their silence sounds, of at most `CONCEALED_MAX` of them."""
+        row = row[:CONCEALED_MAX]
+        if len(row):
+            state = self._legs.noise[leg[row]]
+            samples[row] = NOISE(state, self._rng)
+            self._legs.noise[leg[row]] = state
+
     def _fill(self, leg: Index, samples: I16, frames: Frames) -> None:
         """Make up what is not there of G.711, and fade in what comes after."""
         legs = self._legs
@@ -229,6 +240,7 @@ class Transcoder:
         silent = ~frames.whole & ~gone
         if how_many(silent):
             samples[silent] = 0
+            self._hush(leg, samples, np.flatnonzero(silent & legs.quiet[leg]))
             legs.healing[leg[silent]] = False
             healing = healing & ~silent
         row = np.flatnonzero(gone | healing)

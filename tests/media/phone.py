@@ -129,7 +129,15 @@ class Bench:
         return report
 
     def events(self) -> list[tuple[str, str, Any]]:
-        kinds = {"dtmf": control.Dtmf, "rtp-timeout": control.RtpTimeout, "play-ended": control.PlayEnded, "speakers": control.Speakers}
+        kinds = {
+            "dtmf": control.Dtmf,
+            "rtp-timeout": control.RtpTimeout,
+            "play-ended": control.PlayEnded,
+            "speakers": control.Speakers,
+            "tone": control.Tone,
+            "silence": control.Silence,
+            "answerer": control.Answerer,
+        }
         return [(client, name, msgspec.msgpack.decode(body, type=kinds[name])) for client, name, body in self.processor.events()]
 
     def until(self, condition: Any, most: int = 400) -> None:
@@ -156,6 +164,7 @@ RESPONSES: dict[str, Any] = {
     "play": control.PlayStarted,
     "record": control.RecordStarted,
     "stop": control.Done,
+    "listen": control.Done,
     "dtmf": control.Done,
     "release": control.LegReport,
     "query": list[control.LegReport],
