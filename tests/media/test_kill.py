@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.interop.waiting import wait_for
 from tests.media.phone import Phone
 
 ROUNDS, KILL_AT = 100, 40
@@ -19,6 +20,15 @@ LEGS = 6
 def start(kept: list[int], role: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.media.processor_process", *map(str, kept), role]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=kept)
+
+
+Heard = list[tuple[float, int, int, bytes]]
+"""When, SSRC, sequence number, payload."""
+
+
+def collect(phones: list[Phone], got: list[Heard]) -> None:
+    for phone, found in zip(phones, got, strict=True):
+        found += [(time.monotonic(), packet.ssrc, packet.sequence, packet.payload) for packet in phone.received()]
 
 
 @pytest.mark.process
@@ -43,7 +53,7 @@ def test_no_packet_is_lost_and_the_streams_go_on() -> None:
             phone.to = ("127.0.0.1", int(first.stdout.readline()))
         first.stdin.write("\n")
         first.stdin.flush()
-        got: list[list[tuple[float, int, int, bytes]]] = [[] for _ in phones]
+        got: list[Heard] = [[] for _ in phones]
         due = time.monotonic()
         for number in range(ROUNDS):
             if number == KILL_AT:
@@ -54,11 +64,13 @@ def test_no_packet_is_lost_and_the_streams_go_on() -> None:
             for phone in phones:
                 phone.send(bytes([number]) * 160)
             due += 0.02
+            collect(phones, got)
             while time.monotonic() < due:
-                for phone, found in zip(phones, got, strict=True):
-                    found += [(time.monotonic(), packet.ssrc, packet.sequence, packet.payload) for packet in phone.received()]
                 time.sleep(0.001)
+                collect(phones, got)
         assert standby.stdout.readline() == f"{LEGS}\n"
+        # A machine that is busy is late, no more: what was sent comes.
+        wait_for(lambda: collect(phones, got) or all(len(found) >= ROUNDS - 2 for found in got[:3]), name="what the echo sends")
         for found in got:
             assert len({ssrc for _, ssrc, _, _ in found}) == 1
             first_number = found[0][2]
@@ -66,7 +78,6 @@ def test_no_packet_is_lost_and_the_streams_go_on() -> None:
             print("longest gap, ms:", round(1000 * max(after[0] - before[0] for before, after in itertools.pairwise(found))))
         for found in got[:3]:
             assert [payload[0] for _, _, _, payload in found] == list(range(len(found)))
-            assert len(found) >= ROUNDS - 2
     finally:
         for process in processes:
             process.kill()
