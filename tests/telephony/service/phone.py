@@ -35,6 +35,8 @@ class Phone:
         self.endpoint = Endpoint(self.address, user=user)
         self.credentials = Credentials(user, password) if password else None
         self.events: list[Event] = []
+        self.own = f"<sip:{user}@{REALM if password else self.address}>"
+        """What it says it is; a guest is nobody of the realm."""
         self.answers = True
         """It answers calls at once."""
         self.messages: list[bytes] = []
@@ -48,12 +50,11 @@ class Phone:
 
     def request(self, method: str, target: str, body: bytes = b"", **headers: str) -> ClientRequest:
         """Send a request and wait for its final response (`status`)."""
-        own = f"<sip:{self.user}@{REALM}>"
         request = self.endpoint.request(
             method,
             target,
-            own,
-            own if method == "REGISTER" else f"<{target}>",
+            self.own,
+            self.own if method == "REGISTER" else f"<{target}>",
             self.flow,
             now=time.time(),
             headers=list(headers.items()),
@@ -76,7 +77,7 @@ class Phone:
         """Call somebody; wait until it is answered or refused."""
         session = self.endpoint.invite(
             f"sip:{user}@{REALM}",
-            f"<sip:{self.user}@{REALM}>",
+            self.own,
             f"<sip:{user}@{REALM}>",
             self.flow,
             now=time.time(),
