@@ -74,7 +74,7 @@ class Engine:
         self.recorder = Recorder()
         self.inbox = Inbox()
         self.guard = Guard(legs, self.inbox)
-        self.links = Links(legs, sockets, self.guard)
+        self.links = Links(legs, sockets, self.guard, self.changed)
         self.rtp = Addresses(2 * legs.capacity)
         self.rtcp = Addresses(2 * legs.capacity)
         self.playout = Playout(legs)

@@ -9,6 +9,7 @@ Rules:
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,10 +66,14 @@ class Link:
 
 
 class Links:
-    """Links of all legs."""
+    """Links of all legs.
 
-    def __init__(self, legs: Legs, sockets: Sockets, guard: Guard) -> None:
-        self._legs, self._sockets, self._guard = legs, sockets, guard
+    Args:
+        changed: called when a leg begins or ceases to be sent to.
+    """
+
+    def __init__(self, legs: Legs, sockets: Sockets, guard: Guard, changed: Callable[[], None]) -> None:
+        self._legs, self._sockets, self._guard, self._changed = legs, sockets, guard, changed
         self._links: dict[int, Link] = {}
         self._certificate: Certificate | None = None
         self._due = 0.0
@@ -218,7 +223,10 @@ class Links:
             if association.failed and agent is None and link.source is not None and not legs.suite[leg]:
                 link.association, link.source = self._associate(link.note), None
         reached = agent is None or agent.selected is not None
-        legs.sends[leg] = link.note.wants and reached and (association is None or bool(legs.suite[leg]))
+        sends = link.note.wants and reached and (association is None or bool(legs.suite[leg]))
+        if bool(legs.sends[leg]) != sends:
+            legs.sends[leg] = sends
+            self._changed()
 
     def _reach(self, leg: int, address: Address) -> None:
         """Packets of a leg go there from now on."""

@@ -67,6 +67,24 @@ def test_a_phone_hears_itself_through_both(engines: tuple[Bench, Bench], strip: 
         assert engine.report("x").refused == 0
 
 
+def test_it_is_heard_in_a_room_that_it_was_in_before_it_was_reached(engines: tuple[Bench, Bench]) -> None:
+    one, other = engines
+    joined(engines)
+    for engine in engines:
+        engine.connect("x", control.Room("3000"))
+    phones = [engine.phone("a") for engine in engines]
+    for engine in engines:
+        engine.connect("a", control.Room("3000"))
+    heard = [0, 0]
+    for _ in range(80):
+        for phone in phones:
+            phone.send(b"\x10" * 160)
+        together((one, other), 4)
+        for place, phone in enumerate(phones):
+            heard[place] += sum(packet.payload[80] == 0x10 for packet in phone.received())
+    assert min(heard) > 20
+
+
 def test_reports_pass_too(engines: tuple[Bench, Bench]) -> None:
     one, other = engines
     joined(engines)
