@@ -4,8 +4,8 @@ Rules:
 - The user's secrets come with the configuration. A nonce is stateless; one of another proxy, or of this one before its last
   start, is stale: the client is challenged again and has failed nothing.
 - An unknown user is checked against a secret that nobody has, and answered as a wrong password is: no user is betrayed.
-  For the same reason whoever says to be of ours has to prove it, whether there is such a user or not: by the domain of the
-  address, or by a number as long as those that we have given away (`Authentication.claims`).
+  For the same reason numbers that we have not given away have to be proved like those that we have, and names need not be where
+  guests may call, whether there is such a user or not (`Authentication.claims`); who proves one is believed.
 - A user who is locked at the source is not checked at all, and answered alike.
 - A count of a nonce (``nc``) is taken once: what was recorded cannot be sent again (RFC 7616 section 3.4). The last
   `COUNTS_MAX` nonces in use are remembered.
@@ -59,7 +59,7 @@ class Authentication:
         self._digits = frozenset(len(name) for name in users if name.isdigit())
 
     def claims(self, user: str) -> bool:
-        """A number as long as those of our users, wherever it says to be: who sends it has to prove it."""
+        """A number as long as those of our users: who sends it has to prove it."""
         return len(user) in self._digits and user.isdigit()
 
     def check(self, message: Message, header: str, now: float, locked: Callable[[str], bool]) -> Checked:

@@ -490,11 +490,11 @@ class Proxy:
             message.remove("p-asserted-identity")
         sender = self._sender(message)
         authentication = self._authentication
-        if uri.user not in self._guests or authentication.claims(sender.username) or way.is_domain(sender):
+        if uri.user not in self._guests or authentication.claims(sender) or message.has("proxy-authorization"):
             user = self._authenticate(server, message, now, 407)
             if not user:
                 return []
-            if user != sender.username:
+            if user != sender:
                 raise RefusedError(403, "From names another user")
             authentication.consume(message)
             message.add("p-asserted-identity", f"<{Uri.of(user, authentication.realm)}>")
@@ -507,15 +507,15 @@ class Proxy:
                 raise RefusedError(503, "Call routers are busy", _RETRY)
         return targets
 
-    def _sender(self, message: Message) -> Uri:
-        """The From URI."""
+    def _sender(self, message: Message) -> str:
+        """User part of the From URI."""
         value = message.get("from") or ""
         try:
             left = value.find("<")
             if left >= 0 and '"' not in value:
                 right = value.find(">", left)
-                return Uri.parse(value[left + 1 : right])
-            return Address.parse(value).uri
+                return Uri.parse(value[left + 1 : right]).username
+            return Address.parse(value).uri.username
         except ValueError as error:
             raise MessageError(f"bad From: {error}", 400, message) from None
 

@@ -16,8 +16,8 @@ Rules:
 - CANCEL is answered by us and passed on hop by hop, with its Reason; a branch that has not answered at all yet gets it with its
   first provisional response (section 9.1); 32 s after it the request is over.
 - A fork takes its share of Max-Breadth; what does not fit in goes later (RFC 5393 section 5.3).
-- A request other than INVITE gets 100 when nobody has answered for `SILENCE_SECONDS`, and no other provisional one; if nobody
-  ever does it is forgotten, not answered 408 (RFC 4320 section 4).
+- A request other than INVITE gets 100 when nobody has answered for 3.5 s, and no other provisional one; if nobody ever does it is
+  forgotten, not answered 408 (RFC 4320 section 4).
 """
 
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from telephony.sip.build import make_cancel, make_trying
 from telephony.sip.client_transaction import NOBODY, ClientTransaction
 from telephony.sip.message import Message, make_response
 from telephony.sip.server_transaction import ServerTransaction
+from telephony.sip.states import TRYING
 from telephony.sip.status import better, reason_phrase
 from telephony.sip.timers import T2, T64, TIMER_C, Timer, cancel
 from telephony.sip.transaction import DATAGRAM_BYTES_MAX, VIA_BYTES
@@ -96,7 +97,7 @@ class Forwarding:
         else:
             target = self._send(target, message, now)
         hurried = (targets and target.q is None) or target.datagram is not None
-        patience = FAILOVER_SECONDS if hurried else SILENCE_SECONDS if target.user or not self.invite else 0.0
+        patience = FAILOVER_SECONDS if hurried else SILENCE_SECONDS if target.user else 0.0
         if patience:
             self._silence = self._proxy.timers.start(now, patience, self._silent)
 
@@ -286,8 +287,7 @@ class Forwarding:
         if self._final:
             return
         if not self.invite and not self._goes_on():
-            if self.message is not None:
-                self.server.respond(100, make_trying(self.message), now)
+            self._trying(now)
             if self._best is None:
                 return
         mute = [client for client in self._pending if client.state == client.FIRST_STATE]
@@ -307,6 +307,15 @@ class Forwarding:
                 self._send_again(target.next_flow, now)
         if target is not None and not self._pending:
             self._exhausted(408, target.q is not None, now)
+
+    def slow(self, client: ClientTransaction, now: float) -> None:
+        """From the transaction layer: no answer for 3.5 s."""
+        self._trying(now)
+
+    def _trying(self, now: float) -> None:
+        """100, once, to a request other than INVITE (RFC 4320 section 4.1)."""
+        if self.message is not None and self.server.state == TRYING:
+            self.server.respond(100, make_trying(self.message), now)
 
     def _goes_on(self) -> bool:
         """There is somebody else to try."""

@@ -174,10 +174,6 @@ class Way:
         """The URI names this proxy or the public address."""
         return (uri.host, uri.port or (5061 if uri.scheme == "sips" or uri.transport == "tls" else 5060)) in self._own
 
-    def is_domain(self, uri: Uri) -> bool:
-        """The URI is one of our domain: what our users say of themselves."""
-        return uri.host == self._realm or (uri.host, uri.port or self._public_address[1]) in self._own
-
     def take_routes(self, message: Message) -> tuple[Held | None, str]:
         """Take off the Routes that name us; what their token says, and the Route that bore it (sections 16.4 and 16.6).
 

@@ -306,6 +306,22 @@ def test_a_router_that_never_answers() -> None:
     setting.at_rest()
 
 
+def test_a_router_that_does_not_answer_bye() -> None:
+    """RFC 4320 section 4: 100 after a while, and never 408."""
+    setting = Setting()
+    caller, _ = answer(setting)
+    setting.network.drop = lambda source, target, data: target == ROUTERS[0]
+    setting.network.log.clear()
+    caller.bye(now=setting.now)
+    setting.run(3.4)
+    assert not [line for line in setting.network.log if "SIP/2.0 100" in line]
+    setting.run(40)
+    assert {line for line in setting.network.log if "SIP/2.0 " in line and "SIP/2.0 1" in line} == {
+        f"{PUBLIC[0]}>{PHONE[0]} SIP/2.0 100 Trying"
+    }
+    assert not [line for line in setting.network.log if "SIP/2.0 408" in line]
+
+
 def test_timer_c() -> None:
     setting = Setting()
     setting.invite()

@@ -232,20 +232,29 @@ def test_numbers_that_are_not_given_away_are_challenged_like_users() -> None:
     assert setting.proxy.counters.challenged == 2
 
 
-@pytest.mark.parametrize(
-    ("host", "answered"),
-    [("hotswitch", True), ("192.0.2.100", True), ("192.0.2.100:5060", True), ("192.0.2.100:5080", False), ("else.example", False)],
-)
-def test_names_are_no_oracle_where_guests_may_call(host: str, answered: bool) -> None:
-    """Who says to be of our domain is challenged, and who does not is a guest, whether there is such a user or not."""
-    seen = []
+def test_names_are_no_oracle_where_guests_may_call() -> None:
+    """Whether there is such a user or not: without credentials it is a guest, with wrong ones it is challenged."""
+    users = [user("alice", "secret"), user("1001", "one")]
     for name in ("alice", "mallory"):
-        setting = Setting()
-        setting.proxy.configure(configuration(users=[user("alice", "secret"), user("1001", "one")]), setting.now)
-        setting.invite(from_=f"<sip:{name}@{host}>")
-        at_phone, at_router = setting.run()
-        seen.append((len(at_router), [event.status for event in at_phone]))  # type: ignore[attr-defined]
-    assert seen[0] == seen[1] == ((0, [407]) if answered else (1, []))
+        for given, status in ((None, 0), (Credentials(name, "wrong"), 407)):
+            setting = Setting()
+            setting.proxy.configure(configuration(users=users), setting.now)
+            call = setting.phone.invite(
+                "sip:9196@192.0.2.100", f"<sip:{name}@hotswitch>", "<sip:9196@hotswitch>", setting.outside, now=setting.now,
+                headers=[("Proxy-Authorization", 'Digest username="x", realm="hotswitch", nonce="1", response="1"')] if given else [],
+            )  # fmt: skip
+            at_phone, at_router = setting.run()
+            assert [event.status for event in at_phone] == ([status] if status else [])  # type: ignore[attr-defined]
+            assert len(at_router) == (0 if status else 1)
+            assert call.state == ("ended" if status else "calling")
+
+
+def test_a_name_that_is_proved_is_believed() -> None:
+    setting = Setting()
+    setting.proxy.configure(configuration(users=[user("alice", "secret")]), setting.now)
+    setting.invite("sip:9197@192.0.2.100", "<sip:alice@hotswitch>", credentials=Credentials("alice", "secret"))
+    _, at_router = setting.run()
+    assert at_router[0].message.get("p-asserted-identity") == "<sip:alice@hotswitch>"  # type: ignore[attr-defined]
 
 
 def test_the_configuration_says_the_limits() -> None:

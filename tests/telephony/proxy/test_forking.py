@@ -384,10 +384,11 @@ def test_a_message_that_nobody_answers_gets_100_and_no_408() -> None:
     fork = Fork([1.0])
     fork.dead.add(PHONES[0])
     message(fork)
-    fork.run(3.7)
+    fork.run(3.3)
     assert not fork.sent("SIP/2.0 100")
-    fork.run(0.3)
+    fork.run(0.2)
     assert len(fork.sent("SIP/2.0 100")) == 1
+    assert len(fork.sent("MESSAGE", None)) > 4
     fork.run(60)
     assert not fork.sent("SIP/2.0 408")
     fork.at_rest()
