@@ -8,8 +8,8 @@ DEVELOPMENT := $(VENV)/.development-ready
 FUZZER := $(VENV)/.fuzzer-ready
 PEERS := $(VENV)/.peers-ready
 # Debian packages that tests need, and the commands that show that they are there: peers, codecs to compare with, curl as in the README.
-PEER_PACKAGES := sip-tester baresip-core curl ffmpeg libopus0 sipvicious tshark chromium
-PEER_COMMANDS := sipp baresip curl ffmpeg svwar tshark chromium
+PEER_PACKAGES := sip-tester baresip-core curl ffmpeg libopus0 sipvicious tshark chromium kamailio linphone-cli
+PEER_COMMANDS := sipp baresip curl ffmpeg svwar tshark chromium /usr/sbin/kamailio linphonec
 # JsSIP, which runs in Chromium: its version and hashes are locked beside its test.
 JSSIP := $(VENV)/jssip/.ready
 
