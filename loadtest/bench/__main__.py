@@ -28,6 +28,7 @@ PARTS = {
     "opus": "media.opus",
     "rooms": "media.rooms",
     "curve": "curve.curve",
+    "opinion": "opinion.opinion",
     "whole": "whole.whole",
     "memory": "memory.memory",
 }
