@@ -32,14 +32,31 @@ def healthy(simulation: Simulation) -> bool:
     return ready == units > 0
 
 
+MOMENTS = 12
+"""Of 5 s, in which a cluster over bad links must be whole once."""
+
+
+def missing(simulation: Simulation) -> list[str]:
+    """What has not arrived."""
+    tables = simulation.core.tables
+    late = [
+        subject.id
+        for subject in tables.all(Subject).values()
+        if simulation.machines[subject.machine].replica.held[subject.id] != subject.generation
+    ]
+    return [*([] if healthy(simulation) else ["health"]), *map(str, tables.all(Outbox)), *late]
+
+
 @pytest.mark.parametrize("loss", [0.0, 0.1, 0.3])
 def test_everything_arrives_whatever_is_lost(tmp_path: Path, loss: float) -> None:
+    """Where much is lost a machine may be missed for a moment at any time; all is well again soon after."""
     simulation = Simulation(tmp_path, loss=loss, seed=3)
     simulation.run(10.0 if loss == 0 else 120.0)
-    assert healthy(simulation), loss
-    assert not simulation.core.tables.all(Outbox)
-    for subject in simulation.core.tables.all(Subject).values():
-        assert simulation.machines[subject.machine].replica.held[subject.id] == subject.generation
+    for _ in range(0 if loss == 0 else MOMENTS):
+        if not missing(simulation):
+            break
+        simulation.run(5.0)
+    assert missing(simulation) == []
     simulation.close()
 
 
