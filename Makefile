@@ -78,6 +78,10 @@ $(RUNTIME): $(VENV)/.created requirements.lock pyproject.toml
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME) requirements-dev.lock
+	@set -eu; \
+	if ! $(BIN)/python -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null; then \
+		$(call install,gcc python3-dev,PESQ is compiled against the headers of Python); \
+	fi
 	@echo "Installing locked packages for development"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
