@@ -76,8 +76,11 @@ class Controller:
         brokers: list[BrokerAddress],
         now: float,
         machines_expected: int = 0,
+        rng: random.Random | None = None,
     ) -> None:
         """Load the state and begin a new term.
+
+        ``rng`` spreads what would else go out to many machines at once; None: one of its own.
 
         Raises:
             StoreError: the store does not open with its master key.
@@ -100,7 +103,8 @@ class Controller:
         self.trust = enrolment.Trust(cluster=cluster, brokers=brokers, controller=keys.identity.public, releases=[library.release_public])
         self._sealer = Sealer(self.speaker)
         self._deliveries = Deliveries(self.speaker, library.writer)
-        self._publication = Publication(random.random)
+        self._rng = random.Random() if rng is None else rng
+        self._publication = Publication(self._rng.random)
         self._watchman = Watchman(now)
         self._dialogues: dict[str, Dialogue] = {}
         self._asked_report: dict[str, float] = {}
@@ -353,7 +357,7 @@ class Controller:
                     self._heads_due.setdefault(subject.machine, now)
         for id, due in list(self._heads_due.items()):
             if due <= now:
-                self._heads_due[id] = now + HEADS_SECONDS * random.uniform(0.8, 1.2)
+                self._heads_due[id] = now + HEADS_SECONDS * self._rng.uniform(0.8, 1.2)
                 self._say(id, messages.Heads(heads={subject.id: subject.generation for subject in self._subjects_of(id)}), now)
 
     # -- what goes out -------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ Rules:
 """
 
 import ipaddress
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 
 from telephony.call_router.desk import Behaviour, Desk, Result
 from telephony.call_router.ledger import Ledger
@@ -38,9 +39,11 @@ class CallRouter:
 
     Args:
         memory: descriptor of the memory file ``calls``, in which established calls outlive this process; None: they do not.
+        random: gives that many unguessable bytes (tags, branches, Call-IDs, pauses after 491).
     """
 
-    def __init__(self, memory: int | None = None) -> None:
+    def __init__(self, memory: int | None = None, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self._random = random
         self._ledger = None if memory is None else Ledger(memory)
         self._desk: Desk | None = None
         self._overload: Overload
@@ -58,7 +61,8 @@ class CallRouter:
         fresh = desk is None
         if desk is None:
             extensions = _extensions(configuration.platform)
-            endpoint = Endpoint(f"{host}:{configuration.port}", session_seconds=SESSION_SECONDS, extensions=extensions)
+            own = f"{host}:{configuration.port}"
+            endpoint = Endpoint(own, random=self._random, session_seconds=SESSION_SECONDS, extensions=extensions)
             desk = Desk(endpoint, configuration, self._ledger)
             self._behaviour = _behaviour(configuration.platform, desk)
             self._desk = desk

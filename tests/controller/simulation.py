@@ -15,7 +15,7 @@ from agent.wire import messages, topics
 from agent.wire.bundle import BundleReader
 from agent.wire.enrolment import EnrolmentBody, make_request, read_answer
 from agent.wire.envelope import Envelope
-from agent.wire.keys import Identity, MachineKeys
+from agent.wire.keys import Identity, MachineKeys, SecurityKey, TransportKey
 from agent.wire.token import BrokerAddress, JoinToken
 from controller.core import Controller
 from controller.effects import Publish
@@ -39,7 +39,8 @@ class FakeMachine:
 
     def __init__(self, name: str, address: str, now: float, rng: random.Random) -> None:
         self.name, self.address, self.rng = name, address, rng
-        self.keys = MachineKeys.generate()
+        # the order of ids decides who is told first, and so what a lossy link loses
+        self.keys = MachineKeys(Identity(rng.randbytes(32)), SecurityKey.generate(), TransportKey.generate())
         self.id = self.keys.identity.id
         self.on = True
         self.states: dict[str, messages.State] = {}
@@ -217,7 +218,15 @@ class Simulation:
             self.store.close()
         self.store = LmdbStore(self.folder / "state", MasterKey(b"m" * 32))
         self.library = Library(self.folder / "bundles", self.release, self.root)
-        self.core = Controller(keys=self.keys, cluster="cluster-1", store=self.store, library=self.library, brokers=[BROKER], now=self.now)
+        self.core = Controller(
+            keys=self.keys,
+            cluster="cluster-1",
+            store=self.store,
+            library=self.library,
+            brokers=[BROKER],
+            now=self.now,
+            rng=random.Random(self.rng.random()),
+        )
 
     def join(self, name: str, address: str) -> FakeMachine:
         machine = FakeMachine(name, address, self.now, random.Random(self.rng.random()))

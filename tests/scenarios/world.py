@@ -196,7 +196,7 @@ class World(Network):
         return self._public.get(target) or self._addresses[target]
 
     def _add_router(self, name: str, members: list[str], proxies: list[str]) -> None:
-        router = self.routers[name] = CallRouter()
+        router = self.routers[name] = CallRouter(random=random.Random(name).randbytes)
         host, port = self._addresses[name]
         front = next((phone.realm for phone in self.phones.values() if phone.server is not None), "example.com")
         router.configure(

@@ -168,6 +168,7 @@ class Simulation:
     def __init__(self, folder: Path, *, platform: str = "voice", loss: float = 0.0, seed: int = 1, media: int = 2) -> None:
         self.now = 1_000_000.0
         self.random = random.Random(seed)
+        self._router_random = random.Random(f"router {seed}")
         self.loss = loss
         self.folder = folder
         self.jobs: list[tuple[str, str, str]] = []
@@ -197,7 +198,7 @@ class Simulation:
         self.phones = {user: Phone(self, user, number) for number, user in enumerate(["1001", "1002", "1003", "guest"], 1)}
 
     def _router(self) -> CallRouter:
-        router = CallRouter(self.memory)
+        router = CallRouter(self.memory, self._router_random.randbytes)
         router.configure(
             CallRouterConfiguration(
                 id="router-1",

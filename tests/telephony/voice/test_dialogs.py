@@ -13,8 +13,9 @@ from tests.telephony.voice.simulation import PROXY, Phone, Simulation, sdp
 
 
 @pytest.fixture
-def simulation(tmp_path: Path) -> Iterator[Simulation]:
-    one = Simulation(tmp_path)
+def simulation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Simulation]:
+    """A parameter, where there is one, is its seed."""
+    one = Simulation(tmp_path, seed=getattr(request, "param", 1))
     one.register("1002")
     yield one
     for phone in one.phones.values():
@@ -71,8 +72,8 @@ def test_both_hold_and_one_resumes(simulation: Simulation) -> None:
     assert ("media_processor", "connect", simulation.jobs[-3][2]) in simulation.jobs[-4:]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_hold_that_crosses_a_change_of_the_held_side_is_told_later(simulation: Simulation, seed: int) -> None:
+@pytest.mark.parametrize("simulation", range(4), indirect=True)
+def test_hold_that_crosses_a_change_of_the_held_side_is_told_later(simulation: Simulation) -> None:
     caller, _ = talk(simulation)
     callee_phone = simulation.phones["1002"]
     callee_phone.refuses_changes = 491
