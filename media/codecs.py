@@ -12,7 +12,8 @@ import numpy as np
 from media import coders
 from media.arrays import F64
 
-PCMU, PCMA, G722, OPUS = 1, 2, 3, 4
+PCMU, PCMA, G722, OPUS, L16, L16_WIDE = 1, 2, 3, 4, 5, 6
+"""From `OPUS` on, what comes is kept as packets."""
 EVENT = 0x40
 """telephone-event (RFC 4733)."""
 COMFORT = 0x41
@@ -46,6 +47,8 @@ CODECS: dict[int, Codec] = {
     PCMA: Codec(PCMA, "PCMA", 8000, 8000, 1, 8, 0.0, 25.1),
     **({G722: Codec(G722, "G722", 8000, 16000, 1, 9, 0.0, 13.0)} if coders.G_722 else {}),
     **({OPUS: Codec(OPUS, "opus", 48000, 8000, 2, None, 0.0, 20.0)} if coders.OPUS else {}),
+    L16: Codec(L16, "L16", 8000, 8000, 1, None, 0.0, 25.1),
+    L16_WIDE: Codec(L16_WIDE, "L16", 16000, 16000, 1, None, 0.0, 25.1),
 }
 """Codecs of this engine by number, in order of preference."""
 

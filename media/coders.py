@@ -1,17 +1,19 @@
 """The codecs of this process that need more than a table: what there is, and how much memory their state takes.
 
 Rules:
-- Rooms are mixed at 8 kHz; Opus decodes and encodes there itself, G.722 is resampled.
+- Rooms are mixed at 8 kHz; Opus decodes and encodes there itself, G.722 and L16 at 16 kHz are resampled.
 - What is missing on a machine (libopus, the package G722) is not offered, and nothing else changes.
 """
 
 import numpy as np
 
+from media.arrays import I64
 from media.coding.codec import StateError
 from media.coding.g722 import G722
 from media.coding.libopus import OpusMissingError
 from media.coding.opus import Opus
 from media.coding.opus_parameters import EncoderSettings, OpusParameters
+from media.coding.pcm import L16
 from media.concealment import Concealment
 from media.resample import Resampler, resampler
 
@@ -41,6 +43,7 @@ def _g722() -> G722 | None:
 
 OPUS = _opus()
 G_722 = _g722()
+NARROW, WIDE = L16(RATE), L16(16000)
 WIDE_TO_ROOM: Resampler = resampler(16000, RATE)
 ROOM_TO_WIDE: Resampler = resampler(RATE, 16000)
 CONCEALMENT = Concealment(RATE)
@@ -52,6 +55,11 @@ DECODER_BYTES = max(OPUS.decoder_bytes if OPUS else 0, G722.decoder_bytes)
 def settings(parameters: str) -> EncoderSettings:
     """How to encode Opus for a peer whose ``a=fmtp`` says this."""
     return EncoderSettings.towards(OpusParameters.parse(parameters), complexity=COMPLEXITY)
+
+
+def linear_samples(size: I64, rate: I64) -> I64:
+    """Duration of packets of L16 in samples at 8 kHz, by their bytes and sample rates; only whole 10 ms count."""
+    return np.asarray(size // (rate // 50) * (RATE // 100))
 
 
 def packet_samples(payload: bytes) -> int:

@@ -20,7 +20,7 @@ from numpy import count_nonzero as how_many
 from media.addresses import Addresses, key, same, text
 from media.arrays import F64, I64, U8, U64, Bool, Index
 from media.codecs import CLOCKS, COMFORT, EVENT, OPUS
-from media.coders import packet_samples
+from media.coders import RATE, linear_samples, packet_samples
 from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, Inbox
 from media.events import EventsIn
 from media.jitter import PAYLOAD_SAMPLES_MAX, JitterRing, PacketRing, Playout
@@ -392,7 +392,7 @@ class Receiver:
             row, leg, size, position, wait = row[wanted], leg[wanted], size[wanted], position[wanted], wait[wanted]
             if not len(row):
                 return
-        coded = legs.codec_in.take(leg) == OPUS
+        coded = legs.codec_in.take(leg) >= OPUS
         if not how_many(coded):
             self._store(row, leg, size, position, wait)
             return
@@ -416,9 +416,17 @@ class Receiver:
         self._ring.put(leg, position, length, self._payload(row, int(length.max()) + HEADER_BYTES))
 
     def _store_packets(self, row: Index, leg: Index, size: I64, position: I64, wait: F64) -> None:
-        """Opus: a packet says its duration itself; its clock is 48 kHz."""
-        position = position // 6
-        length = np.array([packet_samples(data) for data in map(bytes, self._inbox.data[row, HEADER_BYTES : HEADER_BYTES + 2])])
+        """Opus, whose packets say their duration themselves, and L16, of which whole 10 ms are taken."""
+        codec = self._legs.codec_in.take(leg)
+        scale = CLOCKS[codec].astype(np.int64) // RATE
+        position = position // scale
+        length = np.zeros(len(row), np.int64)
+        linear = codec != OPUS
+        if how_many(linear):
+            length[linear] = linear_samples(size[linear] - HEADER_BYTES, scale[linear] * RATE)
+            size = np.where(linear, HEADER_BYTES + 2 * length * scale, size)
+        said = np.flatnonzero(~linear)
+        length[said] = [packet_samples(data) for data in map(bytes, self._inbox.data[row[said], HEADER_BYTES : HEADER_BYTES + 2])]
         valid = length > 0
         row, leg, size, position, length, wait = row[valid], leg[valid], size[valid], position[valid], length[valid], wait[valid]
         wanted = self._playout.arrive(leg, position, length, wait)

@@ -6,7 +6,8 @@ Rules:
   noise of the peer a gap is silence that was meant, and sounds as the peer says (RFC 3389); not in larger rooms, which cost their talkers.
 - Frames that say nothing are not decoded where most are such. What many hear alike is encoded once for each codec and its settings: one
   leg's encoder serves all of them. A leg that hears something of its own again goes on from the state of the encoder that it followed.
-- A packet of Opus longer than a frame is decoded once; what is over waits in `Legs.pcm`.
+- A packet of Opus or L16 longer than a frame is decoded once; what is over waits in `Legs.pcm`. Each 10 ms of L16 that are not there are
+  filled as gaps of G.711.
 """
 
 import zlib
@@ -17,10 +18,10 @@ from numpy import count_nonzero as how_many
 
 from media import coders, g711, levels
 from media.arrays import I16, I32, I64, U8, Bool, Index
-from media.codecs import G722, OPUS, PCMA
+from media.codecs import G722, L16, L16_WIDE, OPUS, PCMA
 from media.coding.codec import Codec, StateError
 from media.jitter import PAUSE_FRAMES, Frames, JitterRing, PacketRing, Playout
-from media.legs import FRAME_SAMPLES, NOISE, PCM_SAMPLES, Legs
+from media.legs import FRAME_SAMPLES, HALF_SAMPLES, NOISE, PCM_SAMPLES, Legs
 from media.mixer import Mixer
 from media.send import Sender
 
@@ -67,6 +68,8 @@ class Transcoder:
         elif codec == G722 and coders.G_722:
             coders.G_722.reset_encoder(self._g722_out, row)
             self._legs.widen[leg] = np.zeros(1, coders.ROOM_TO_WIDE.state)[0]
+        elif codec == L16_WIDE:
+            self._legs.widen[leg] = np.zeros(1, coders.ROOM_TO_WIDE.state)[0]
         self._legs.follows[leg] = -1
         self.listen(row, np.array([codec], np.uint8))
 
@@ -102,6 +105,11 @@ class Transcoder:
         if len(wide) and coders.G_722:
             coders.G_722.reset_decoder(self._g722_in, wide)
             legs.narrow[wide] = np.zeros(1, coders.WIDE_TO_ROOM.state)[0]
+        linear = leg[codec >= L16]
+        if len(linear):
+            self._packets.restart(linear)
+            legs.pcm_count[linear] = 0
+            legs.narrow[linear] = np.zeros(1, coders.WIDE_TO_ROOM.state)[0]
         legs.concealment["lost"][leg] = 0
 
     def hear(self, leg: Index, quiet: int = -1) -> Heard:
@@ -145,6 +153,10 @@ class Transcoder:
         opus = np.flatnonzero(codec == OPUS)
         if len(opus):
             out[opus] = self._hear_opus(leg[opus])
+        for number in (L16, L16_WIDE):
+            linear = np.flatnonzero(codec == number)
+            if len(linear):
+                out[linear] = self._hear_linear(number, leg[linear])
         coded = np.flatnonzero(codec > PCMA)
         level[coded] = levels.of_samples(out[coded])
         row = self._talking(level, quiet)
@@ -221,6 +233,53 @@ class Transcoder:
         samples = codec.recover(self._opus_in, leg, payload, size, FRAME_SAMPLES)
         return self._append(leg, count, samples, np.full(len(leg), FRAME_SAMPLES, np.int32))
 
+    def _hear_linear(self, number: int, leg: Index) -> I16:
+        legs = self._legs
+        play, live = self._playout.due(leg)
+        count = legs.pcm_count[leg].astype(np.int64)
+        lost = np.zeros((len(leg), 2), np.bool_)
+        for half, end in enumerate((HALF_SAMPLES, FRAME_SAMPLES)):
+            slot, there = self._packets.find(leg, 2 * play + half)
+            row = np.flatnonzero(there & live & (count < end))
+            if len(row):
+                count[row] = self._read_linear(number, leg[row], slot[row], count[row])
+            short = np.flatnonzero(count < end)
+            legs.pcm[leg[short], end - HALF_SAMPLES : end] = 0
+            count[short], lost[short, half] = end, True
+        out: I16 = legs.pcm[leg, :FRAME_SAMPLES]
+        rest = count - FRAME_SAMPLES
+        longest = int(rest.max(initial=0))
+        if longest:
+            legs.pcm[leg, :longest] = legs.pcm[leg, FRAME_SAMPLES : FRAME_SAMPLES + longest]
+        legs.pcm_count[leg] = rest
+        present: Bool = np.asarray(~lost.all(axis=1))
+        self._playout.settle(leg, present)
+        quiet, missing = legs.quiet[leg], legs.missing[leg]
+        self._hush(leg, out, np.flatnonzero(~present & quiet))
+        filled = present | ((missing > 0) & (missing <= CONCEALED_FRAMES))
+        lost &= (filled & legs.playing[leg] & ~quiet)[:, None]
+        lost[np.flatnonzero(lost.any(axis=1))[CONCEALED_MAX:]] = False
+        state = legs.concealment[leg]
+        for half in (0, 1):
+            coders.CONCEALMENT(state, out[:, half * HALF_SAMPLES : (half + 1) * HALF_SAMPLES], lost[:, half])
+        legs.concealment[leg] = state
+        return out
+
+    def _read_linear(self, number: int, leg: Index, slot: Index, count: I64) -> I64:
+        """Packets of L16 to the end of what waits; the new counts."""
+        legs, codec = self._legs, coders.WIDE if number == L16_WIDE else coders.NARROW
+        sizes = self._packets.size[slot]
+        for size in np.unique(sizes).tolist():
+            row = np.flatnonzero(sizes == size)
+            mine = leg[row]
+            samples, _ = codec.decode(legs.decoder, mine, self._packets.data[slot[row], :size], np.full(len(row), size, np.int32))
+            if number == L16_WIDE:
+                state = legs.narrow[mine]
+                samples = coders.WIDE_TO_ROOM(state, samples)
+                legs.narrow[mine] = state
+            count[row] = self._append(mine, count[row], samples, np.full(len(row), samples.shape[1], np.int32))
+        return count
+
     def _hush(self, leg: Index, samples: I16, row: Index) -> None:
         """Comfort noise of peers that said how their silence sounds, of at most `CONCEALED_MAX` of them."""
         row = row[:CONCEALED_MAX]
@@ -280,7 +339,7 @@ class Transcoder:
         if not how_many(codec > PCMA):
             self._say_plain(leg, codec, heard, row)
             return
-        for number in (G722, OPUS):
+        for number in (G722, OPUS, L16, L16_WIDE):
             mine = np.flatnonzero(codec == number)
             if len(mine):
                 self._say_coded(number, leg[mine], heard, mine if row is None else row[mine])
@@ -312,6 +371,12 @@ class Transcoder:
             state = self._legs.widen[lead]
             payload, size = wide.encode(self._g722_out, lead, coders.ROOM_TO_WIDE(state, sound))
             self._legs.widen[lead] = state
+        elif codec == L16:
+            payload, size = coders.NARROW.encode(self._legs.encoder, lead, sound)
+        elif codec == L16_WIDE:
+            state = self._legs.widen[lead]
+            payload, size = coders.WIDE.encode(self._legs.encoder, lead, coders.ROOM_TO_WIDE(state, sound))
+            self._legs.widen[lead] = state
         else:
             return
         many = size[of].astype(np.int64)
@@ -328,6 +393,6 @@ class Transcoder:
             valid = legs.used[source] & (legs.codec[source] == codec) & (legs.encoding[source] == legs.encoding[to])
             to, source = to[valid], source[valid]
             legs.encoder[to] = legs.encoder[source]
-            if codec == G722:
+            if codec in (G722, L16_WIDE):
                 legs.widen[to] = legs.widen[source]
         legs.follows[leg] = np.where(leader == leg, -1, leader)
