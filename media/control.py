@@ -15,6 +15,7 @@ Rules:
 | ``mix`` | `Mix` | `Done` | ``not-found``, ``full`` |
 | ``play`` | `PlayTo` | `PlayStarted` | ``not-found``, ``no-source``, ``full`` |
 | ``record`` | `Record` | `RecordStarted` | ``not-found``, ``full``, ``no-file`` |
+| ``pause`` | `Pause` | `Done` | ``not-found`` |
 | ``stop`` | `Stop` | `Done` | ``not-found`` |
 | ``listen`` | `Listen` | `Done` | ``not-found`` |
 | ``dtmf`` | `SendDigits` | `Done` | ``not-found``, ``bad-digits``, ``full`` |
@@ -173,10 +174,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     leg: str = ""
     room: str = ""
     path: str
+    mono: bool = False
+    """Of a leg: both sides in one channel."""
 
 
 class RecordStarted(msgspec.Struct, frozen=True, kw_only=True):
     id: str
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave out of a recording what is heard from now on, or go on with it. What was left out makes no gap in the file."""
+
+    id: str
+    paused: bool = True
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,6 +327,17 @@ class PlayEnded(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""
 
 
+class RecordFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``record-failed``: the file lacks something; said once a recording."""
+
+    id: str
+    leg: str = ""
+    room: str = ""
+    call: str = ""
+    error: str
+    """What the disk said (it is full: nothing more is written), or that it was too slow (seconds are missing)."""
+
+
 class Speakers(msgspec.Struct, frozen=True, kw_only=True):
     """Event ``speakers``: who speaks in a room has changed."""
 
@@ -401,7 +422,8 @@ class MediaProcessor:
         self._desk.tick(now)
 
     def events(self) -> list[tuple[str, str, bytes]]:
-        """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout`, `PlayEnded`, `Speakers`,
+        """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout`, `PlayEnded`, `RecordFailed`,
+        `Speakers`,
         `Tone`, `Silence` or `Answerer`."""
         return [(client, operation, self._encode(body)) for client, operation, body in self._desk.events()]
 
@@ -414,9 +436,9 @@ class MediaProcessor:
         self._desk.close(self._now)
 
 
-Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Record | Stop | Listen | SendDigits | Release | Query
+Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Record | Pause | Stop | Listen | SendDigits | Release | Query
 Response = Answer | Proposal | Done | PlayStarted | RecordStarted | LegReport | list[LegReport]
-Event = Dtmf | RtpTimeout | PlayEnded | Speakers | Tone | Silence | Answerer
+Event = Dtmf | RtpTimeout | PlayEnded | RecordFailed | Speakers | Tone | Silence | Answerer
 
 REQUESTS: dict[str, type[Request]] = {
     "offer": Offer,
@@ -426,6 +448,7 @@ REQUESTS: dict[str, type[Request]] = {
     "mix": Mix,
     "play": PlayTo,
     "record": Record,
+    "pause": Pause,
     "stop": Stop,
     "listen": Listen,
     "dtmf": SendDigits,

@@ -235,7 +235,10 @@ class Engine:
                 hears: I32 | I16 = mix.hears[row if mix.place is None else int(mix.place[row])]
                 if legs.feed[leg] != FEED_MIX:
                     hears = self.bank.samples[legs.play_at[leg]]
-                recording.put(_saturated(mix.of(row)), _saturated(hears))
+                if recording.channels == 1:
+                    recording.put(_saturated(mix.of(row) + hears))
+                else:
+                    recording.put(_saturated(mix.of(row)), _saturated(hears))
 
     def _play(self, leg: Index) -> None:
         legs = self.legs

@@ -7,8 +7,24 @@ Rules:
 
 from collections.abc import Callable
 
+import msgspec
+
 from media.bank import Bank, BankError, Source
-from media.control import Done, Event, MediaError, Nothing, Play, PlayEnded, PlayStarted, PlayTo, Record, RecordStarted, Stop
+from media.control import (
+    Done,
+    Event,
+    MediaError,
+    Nothing,
+    Pause,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayTo,
+    Record,
+    RecordFailed,
+    RecordStarted,
+    Stop,
+)
 from media.engine import Engine, RoomPlay
 from media.legs import FRAME_SECONDS
 from media.record import LegRecord, Playback
@@ -31,6 +47,8 @@ class Program:
         """Playback or recording by id to its leg."""
         self._rooms: dict[str, tuple[str, str]] = {}
         """Playback or recording by id to client and room."""
+        self._files: dict[str, tuple[str, RecordFailed]] = {}
+        """Recording by id to client and what it is told when the disk fails; until the file is closed."""
         self._waiting: set[str] = set()
         """Legs whose source is still being read."""
         self._waiting_rooms: dict[str, tuple[int, str, int, bool]] = {}
@@ -169,10 +187,12 @@ class Program:
         if (record is not None and record.recording) or room in self._engine.room_recordings:
             raise MediaError("full", "it is being recorded")
         try:
-            recording = self._engine.recorder.open(job.path, 2 if record else 1)
+            recording = self._engine.recorder.open(job.path, 2 if record and not job.mono else 1)
         except (OSError, ValueError) as error:
             raise MediaError("no-file", f"{job.path!r}: {error}") from None
-        name = self._name("record")
+        recording.id = name = self._name("record")
+        call = record.call if record else ""
+        self._files[name] = client, RecordFailed(id=name, leg=job.leg, room=job.room, call=call, error="")
         if record is not None:
             record.recording = name
             self._legs[name] = job.leg
@@ -182,6 +202,15 @@ class Program:
             self._engine.room_recordings[room] = recording
             self._rooms[name] = (client, job.room)
         return RecordStarted(id=name)
+
+    def pause(self, job: Pause, client: str, now: float) -> Done:
+        """Pause a recording, or go on with it."""
+        engine = self._engine
+        for recording in (*engine.leg_recordings.values(), *engine.room_recordings.values()):
+            if recording.id == job.id:
+                recording.paused = job.paused
+                return Done()
+        raise MediaError("not-found", f"no recording {job.id!r}")
 
     def stop(self, job: Stop, client: str, now: float) -> Done:
         """End a playback or a recording."""
@@ -225,6 +254,12 @@ class Program:
     def tick(self) -> None:
         """Playbacks that ended, and sources that were read."""
         engine = self._engine
+        for note in engine.recorder.notes():
+            client, event = self._files[note.id]
+            if note.error:
+                self._say(client, "record-failed", msgspec.structs.replace(event, error=note.error))
+            else:
+                del self._files[note.id]
         for room, name in engine.ended_rooms:
             client, room_name = self._rooms.pop(name, ("", ""))
             self._say(client, "play-ended", PlayEnded(id=name, room=room_name or str(room)))

@@ -1,0 +1,153 @@
+"""Recordings: their channels, pauses, and disks that are full or slow."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from media import control, g711, recorder, wav
+from media.control import MediaError
+from media.recorder import Recorder
+from tests.media.phone import Bench, bench, tone
+
+FRAMES = 100
+
+
+@pytest.fixture
+def engine() -> Iterator[Bench]:
+    with bench() as made:
+        yield made
+
+
+def level(samples: Any, frequency: float) -> float:
+    turn = np.exp(-2j * np.pi * frequency * np.arange(len(samples)) / 8000)
+    return float(2 * abs(np.mean(samples * turn)))
+
+
+def talk(engine: Bench, frames: int = FRAMES) -> None:
+    """Leg a says 440 Hz, leg b 1000 Hz."""
+    sounds = [g711.encode(tone(frequency, frames, 4000), g711.MU) for frequency in (440, 1000)]
+    for number in range(frames):
+        for phone, sound in zip(engine.phones, sounds, strict=True):
+            phone.send(bytes(sound[number]))
+        engine.ticks(4)
+
+
+def bridged(engine: Bench) -> None:
+    engine.phone("a")
+    engine.phone("b")
+    engine.connect("a", control.Bridge("b"))
+
+
+def data(path: Path, channels: int) -> Any:
+    whole = path.read_bytes()
+    assert whole[: wav.HEADER_BYTES] == wav.header(8000, channels, len(whole) - wav.HEADER_BYTES)
+    return np.frombuffer(whole[wav.HEADER_BYTES :], "<i2").reshape(-1, channels)
+
+
+def finish(engine: Bench, recording: Any) -> None:
+    engine.do("stop", control.Stop(id=recording.id))
+    engine.processor.close()
+
+
+def test_a_side_is_a_channel(engine: Bench, tmp_path: Path) -> None:
+    bridged(engine)
+    recording = engine.do("record", control.Record(leg="a", path=str(tmp_path / "call.wav")))
+    talk(engine)
+    finish(engine, recording)
+    sound = data(tmp_path / "call.wav", 2)[1600:8000]
+    assert level(sound[:, 0], 440) == pytest.approx(4000, rel=0.03) and level(sound[:, 0], 1000) < 100
+    assert level(sound[:, 1], 1000) == pytest.approx(4000, rel=0.03) and level(sound[:, 1], 440) < 100
+
+
+def test_both_sides_in_one_channel(engine: Bench, tmp_path: Path) -> None:
+    bridged(engine)
+    recording = engine.do("record", control.Record(leg="a", path=str(tmp_path / "call.wav"), mono=True))
+    talk(engine)
+    finish(engine, recording)
+    sound = data(tmp_path / "call.wav", 1)[1600:8000, 0]
+    assert level(sound, 440) == pytest.approx(4000, rel=0.03) and level(sound, 1000) == pytest.approx(4000, rel=0.03)
+
+
+@pytest.mark.parametrize("room", ["", "r"])
+def test_what_is_said_in_a_pause_is_left_out(engine: Bench, tmp_path: Path, room: str) -> None:
+    engine.phone("a")
+    engine.phone("b")
+    for name in ("a", "b"):
+        engine.connect(name, control.Room("r"))
+    what = {"room": room} if room else {"leg": "a"}
+    recording = engine.do("record", control.Record(path=str(tmp_path / "call.wav"), **what))
+    talk(engine, 60)
+    engine.do("pause", control.Pause(id=recording.id))
+    talk(engine, 500)
+    engine.do("pause", control.Pause(id=recording.id, paused=False))
+    talk(engine, 60)
+    finish(engine, recording)
+    assert len(data(tmp_path / "call.wav", 1 if room else 2)) == pytest.approx(120 * 160, abs=2 * 160)
+    with pytest.raises(MediaError, match="not-found"):
+        engine.do("pause", control.Pause(id=recording.id))
+
+
+@pytest.fixture
+def small_disk() -> Iterator[int]:
+    """No file of this process may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    most = 100_001
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    yield most
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_ends_the_file_and_is_told_once(engine: Bench, tmp_path: Path, small_disk: int) -> None:
+    bridged(engine)
+    recording = engine.do("record", control.Record(leg="a", path=str(tmp_path / "call.wav")))
+    short = engine.do("record", control.Record(leg="b", path=str(tmp_path / "short.wav"), mono=True))
+    talk(engine, 250)
+    engine.do("stop", control.Stop(id=short.id))
+    told: list[tuple[str, str, Any]] = []
+
+    def failed() -> bool:
+        told.extend(engine.events())
+        return bool(told)
+
+    engine.until(failed)
+    talk(engine, 60)
+    finish(engine, recording)
+    told.extend(engine.events())
+    (event,) = [event for _, name, event in told if name == "record-failed"]
+    assert (event.id, event.leg, event.call, event.error) == (recording.id, "a", "call", os.strerror(errno.EFBIG))
+    sound = data(tmp_path / "call.wav", 2)
+    assert sound.nbytes == (small_disk - wav.HEADER_BYTES) // 4 * 4
+    assert level(sound[1600:8000, 0], 440) == pytest.approx(4000, rel=0.03)
+    assert len(data(tmp_path / "short.wav", 1)) == pytest.approx(250 * 160, abs=2 * 160)
+
+
+def test_a_disk_that_is_full_already_is_refused(engine: Bench, tmp_path: Path) -> None:
+    engine.phone("a")
+    for path in ("/dev/full", str(tmp_path / "no" / "such"), str(tmp_path)):
+        with pytest.raises(MediaError, match="no-file"):
+            engine.do("record", control.Record(leg="a", path=path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MediaError, match="no-file"):
+        engine.do("record", control.Record(leg="a", path=str(tmp_path / "pipe")))
+
+
+def test_a_disk_that_is_too_slow_loses_seconds_and_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Recorder()
+    recording = writer.open(str(tmp_path / "slow.wav"), 1)
+    recording.id = "record-1"
+    frame = np.full(160, 7, np.int16)
+    for number in range(4 * recorder.BLOCK_FRAMES):
+        full = recorder.BLOCK_FRAMES <= number < 3 * recorder.BLOCK_FRAMES
+        monkeypatch.setattr(recorder, "BLOCKS_MAX", 0 if full else 2000)
+        recording.put(frame)
+    recording.close()
+    writer.close()
+    assert recording.dropped == 2
+    assert [(note.id, bool(note.error)) for note in writer.notes()] == [("record-1", True), ("record-1", False)]
+    assert len(data(tmp_path / "slow.wav", 1)) == 2 * recorder.BLOCK_FRAMES * 160
