@@ -72,7 +72,7 @@ class Engine:
         self.legs, self.sockets = legs, sockets
         self.bank = Bank()
         self.recorder = Recorder()
-        self.inbox = Inbox()
+        self.inbox = Inbox(sockets.ring)
         self.guard = Guard(legs, self.inbox)
         self.links = Links(legs, sockets, self.guard, self.changed)
         self.rtp = Addresses(2 * legs.capacity)

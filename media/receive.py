@@ -149,16 +149,19 @@ class Receiver:
             inbox.widen()
         for _ in range(OWN_ROUNDS_MAX):
             readable = self._sockets.readable()
-            for fd in readable:
+            if not readable:
+                break
+            while readable:
                 if filled == BATCH:
                     self._take_own(filled, now)
                     filled = 0
                     inbox.widen()
-                if inbox.receive_one(fd, filled):
-                    self._owner[filled], self._owner_rtcp[filled] = leg_of[fd]
-                    filled += 1
-            if not readable:
-                break
+                part, readable = readable[: BATCH - filled], readable[BATCH - filled :]
+                served = inbox.receive_each(part, filled)
+                rows = slice(filled, filled + len(served))
+                self._owner[rows] = [leg_of[fd][0] for fd in served]
+                self._owner_rtcp[rows] = [leg_of[fd][1] for fd in served]
+                filled += len(served)
         if filled:
             self._take_own(filled, now)
 

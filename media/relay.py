@@ -30,7 +30,7 @@ class Relay:
         self._inbox = inbox
         self._sockets = sockets
         self._guard = guard
-        self.outbox = Outbox()
+        self.outbox = Outbox(sockets.ring)
         self._address: U64 = pointers(legs.address)
         data = inbox.data
         self._place: U64 = pointers(data)
@@ -132,8 +132,8 @@ class Relay:
         own = self._legs.own.take(target)
         if how_many(own):
             where = np.flatnonzero(own)
-            count = self.outbox.load(self._address[target[where]], self._inbox.iov[row[where]], 1)
-            self.outbox.send_each([self._sockets.rtp_of(leg) for leg in target[where].tolist()], list(range(count)))
+            self.outbox.load(self._address[target[where]], self._inbox.iov[row[where]], 1)
+            self.outbox.send_each([self._sockets.rtp_of(leg) for leg in target[where].tolist()])
             shared = np.flatnonzero(~own)
             row, target = row[shared], target[shared]
         if len(row):

@@ -110,7 +110,7 @@ class ReportsOut:
 
     def __init__(self, legs: Legs, sockets: Sockets, guard: Guard, rng: np.random.Generator) -> None:
         self._legs, self._sockets, self._guard, self._rng = legs, sockets, guard, rng
-        self._outbox = Outbox()
+        self._outbox = Outbox(sockets.ring)
         self._address: U64 = pointers(legs.address)
         self._address_rtcp: U64 = pointers(legs.address_rtcp)
         self._iov = np.zeros((BATCH, 2), np.uint64)
@@ -214,4 +214,4 @@ class ReportsOut:
         if len(set(fds)) == 1:
             self._outbox.send(fds[0], 0, len(fds))
         else:
-            self._outbox.send_each(fds, list(range(len(fds))))
+            self._outbox.send_each(fds)

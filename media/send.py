@@ -29,7 +29,7 @@ class Sender:
         self._iov = np.zeros((BATCH, 2), np.uint64)
         self._iov[:, 0] = self._places
         self._iovs = pointers(self._iov.view(np.uint8))
-        self.outbox = Outbox()
+        self.outbox = Outbox(sockets.ring)
         self._pages = Pages(12)
         header = self._pages.header
         header[:, 0] = 0x80
@@ -112,8 +112,8 @@ class Sender:
         own = self._legs.own[leg]
         if how_many(own):
             mine = leg[own]
-            loaded = self.outbox.load(self._address[mine], iov[own], pieces)
-            self.outbox.send_each([self._sockets.rtp_of(row) for row in mine.tolist()], list(range(loaded)))
+            self.outbox.load(self._address[mine], iov[own], pieces)
+            self.outbox.send_each([self._sockets.rtp_of(row) for row in mine.tolist()])
             leg, iov = leg[~own], iov[~own]
         if len(leg):
             self.outbox.send(self._sockets.rtp, 0, self.outbox.load(self._address[leg], iov, pieces))

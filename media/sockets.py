@@ -14,8 +14,9 @@ import select
 import socket
 
 from media.config import MediaConfiguration
-from media.datagrams import stamped
+from media.datagrams import BATCH, stamped
 from media.handover import Giver, Taker
+from media.ring import Ring
 
 SHARED_BUFFER_BYTES = 16 << 20
 """Kernel queue of the shared pair, as far as the system allows."""
@@ -61,6 +62,8 @@ class Sockets:
         self._next = 0
         self._pairs: dict[int, Pair] = {}
         self._poll = select.epoll()
+        self.ring = Ring.open(BATCH)
+        """For many own sockets at once, where the host has it."""
         self._more_files()
         self.range(configuration)
         if "rtp" in given and "rtcp" in given:
@@ -213,4 +216,6 @@ class Sockets:
             self._giver.close()
         self.taken_over()
         self._poll.close()
+        if self.ring is not None:
+            self.ring.close()
         self._shared.close()
