@@ -2,7 +2,8 @@
 
 Rules:
 - A source is a range of frames of 20 ms; who plays it holds a position, nothing else.
-- Built-in sources come first, always at the same place. A WAV file is read by a thread of its own; it is played once it is there.
+- Built-in sources come first, always at the same place. A file (WAV, or what PyAV reads) is read by a thread of its own; it is
+  played once it is there.
 - The bank holds at most `FRAMES_MAX`; what nobody asked for longest is not thrown out: the bank is full, and says so.
 """
 
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from media import g711, sources, wav
+from media import compressed, g711, sources, wav
 from media.arrays import F64, I16, U8
 from media.events import DIGITS
 from media.legs import FRAME_SAMPLES
@@ -94,6 +95,8 @@ class Bank:
         if name not in self._loading:
             if not os.path.isfile(name):
                 raise BankError(f"no source and no file: {name!r}")
+            if name.lower().endswith(compressed.SUFFIXES) and not compressed.available():
+                raise BankError(f"{name!r}: the package av (PyAV), which reads such files, is not installed")
             self._loading[name] = threading.Thread(target=self._load, args=(name,), daemon=True)
             self._loading[name].start()
         return None
@@ -103,8 +106,11 @@ class Bank:
         try:
             if os.path.getsize(name) > FILE_BYTES_MAX:
                 raise BankError(f"{name!r} is larger than {FILE_BYTES_MAX} bytes")
-            with open(name, "rb") as file:
-                samples, rate = wav.read(file)
+            try:
+                with open(name, "rb") as file:
+                    samples, rate = wav.read(file)
+            except wav.WavError:
+                samples, rate = compressed.read(name)
             self._loaded[name] = wav.at_rate(samples, rate, sources.RATE)
         except (OSError, ValueError, MemoryError) as error:
             self._loaded[name] = BankError(f"{name!r}: {error}")

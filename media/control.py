@@ -107,7 +107,8 @@ class Room(msgspec.Struct, frozen=True, tag="room"):
 
 
 class Play(msgspec.Struct, frozen=True, tag="play"):
-    """The leg hears a source: ``music``, ``ring-back``, ``busy``, ``silence``, or the path of a WAV file."""
+    """The leg hears a source: ``music``, ``ring-back``, ``busy``, ``silence``, or the path of a sound file: WAV, or what PyAV reads
+    where it is installed."""
 
     source: str
     loop: bool = True
