@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 ETHERNET_IP = 0x0800
 PACKETS_MAX = 200_000
+SO_RCVBUFFORCE = 33
 
 
 class Packet(NamedTuple):
@@ -40,7 +41,8 @@ class Capture:
         self.packets: list[Packet] = []
         # bound to one protocol it sees what arrives alone, hence each packet of the loopback interface once
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERNET_IP))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
+        # beyond what the system allows everybody: this thread may wait for a CPU while packets go by
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
         self._socket.bind(("lo", ETHERNET_IP))
         self._socket.settimeout(0.1)
         self._stop = threading.Event()
