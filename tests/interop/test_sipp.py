@@ -21,7 +21,7 @@ def test_many_at_a_time(cluster: Running, tmp_path: Path) -> None:
     assert (verdict.successful, verdict.failed) == (100, 0), verdict.errors
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="SIPp plays recordings through a raw socket, which needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="waits for root: SIPp plays recordings through a raw socket")
 def test_audio_comes_back(cluster: Running, tmp_path: Path) -> None:
     """The stock scenario plays eight seconds of PCMA and a digit; the same bytes come back."""
     with Capture() as capture:
