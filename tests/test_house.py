@@ -141,6 +141,13 @@ def test_no_file_is_a_drawer() -> None:
     assert not drawers
 
 
+def test_no_text_holds_both_sides_of_a_merge() -> None:
+    """Documents too: nothing else reads them whole."""
+    marks = re.compile(r"^(<{7} |>{7} )", re.MULTILINE)
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *sources(), *ROOT.glob("tests/**/*.py"), ROOT / "Makefile"]
+    assert [str(path.relative_to(ROOT)) for path in texts if marks.search(path.read_text())] == []
+
+
 def test_nothing_is_unfinished_by_its_own_words() -> None:
     words = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|NotImplemented" + r"Error)\b")
     found = [
