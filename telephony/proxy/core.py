@@ -32,7 +32,7 @@ from telephony.proxy.defence import Defence, Limits
 from telephony.proxy.flows import Flows, keepalive
 from telephony.proxy.forwarding import Forwarding
 from telephony.proxy.outside import Outside, Sending
-from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, read_bound, read_register
+from telephony.proxy.registration import RETRY, Registrations, owner
 from telephony.proxy.report import Report
 from telephony.proxy.way import DIALOG_METHODS, RefusedError, Target, Way, request_uri
 from telephony.sip.address import Address
@@ -50,18 +50,16 @@ from telephony.sip.transaction import Transactions
 from telephony.sip.uri import Uri
 from telephony.sip.via import Via
 
-REGISTRATIONS_MAX = 10_000
-"""Registrations that wait for the resource database; more are answered 503."""
 STREAMLESS_SECONDS = 600.0
 STREAMLESS_MAX = 10_000
 """Places without TCP that are remembered."""
 BROKEN_ANSWERS_PER_SECOND_MAX = 100
 """Broken requests that are answered; more are only counted."""
-RETRY_AFTER_SECONDS = 5
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_bound = msgspec.msgpack.Decoder(Bound).decode
-_RETRY = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
+LOOKUPS_MAX = 10_000
+"""Requests that wait for the bindings of their user; more are answered 503."""
 
 
 class Proxy:
@@ -89,8 +87,8 @@ class Proxy:
         self._authentication: Authentication
         self._secret = b""
         self._guests: frozenset[str] = frozenset()
-        self._registrations: dict[int, tuple[ServerTransaction, Message]] = {}
-        self._flows = Flows(self._ask)
+        self._registrations = Registrations(self)
+        self.flows = Flows(self.ask)
         self._lookups: dict[int, Forwarding] = {}
         """Requests that wait for the bindings of their user."""
         self._asks = 0
@@ -168,7 +166,7 @@ class Proxy:
 
     def closed(self, flow: Flow, now: float) -> None:
         """A connection ended, or a destination refuses."""
-        self._flows.closed(flow, self._way.tokens)
+        self.flows.closed(flow, self._way.tokens)
         self.transactions.closed(flow, now)
 
     def unsent(self, data: bytes, flow: Flow, now: float) -> None:
@@ -196,34 +194,18 @@ class Proxy:
         forwarding = self._lookups.pop(ask, None)
         if forwarding is not None:
             self._found(forwarding, status, body, now)
-            return
-        waiting = self._registrations.pop(ask, None)
-        if waiting is None:
-            return
-        transaction, message = waiting
-        if status == "ok":
-            try:
-                contacts = read_bound(body, message, now)
-            except msgspec.DecodeError:
-                self.refuse(transaction, message, 500, now)
-                return
-            self.counters.registered += 1
-            self._flows.registered(transaction.source, message)
-            path = [("Supported", "path, outbound")]
-            self.refuse(transaction, message, 200, now, headers=[*contacts, *path])
-        elif status == "out-of-order":
-            self.refuse(transaction, message, 500, now, "CSeq out of order")
         else:
-            self.refuse(transaction, message, 503, now, headers=_RETRY)
+            self._registrations.answered(ask, status, body, now)
 
     def flow_failed(self, message: Message, flow: Flow) -> None:
         """The connection to a user is gone."""
-        self._flows.failed(message, flow, self._way.tokens)
+        self.flows.failed(message, flow, self._way.tokens)
 
-    def _ask(self, operation: str, body: bytes, key: str) -> None:
-        """A job of the resource database; `reply` brings its answer, under the number of `_asks`."""
+    def ask(self, operation: str, body: bytes, key: str) -> int:
+        """A job of the resource database; `reply` brings its answer, under the number that is returned."""
         self._asks += 1
         self.out.append(Ask(self._asks, "resource_database", operation, body, key=key))
+        return self._asks
 
     def located(self, id: int, located: Located, now: float) -> None:
         """Name servers have answered."""
@@ -457,13 +439,12 @@ class Proxy:
 
     def _look_up(self, server: ServerTransaction, message: Message, uri: Uri, now: float) -> None:
         """A router's request for a user, wherever they are: it is forked to their bindings (section 16.5)."""
-        if len(self._registrations) + len(self._lookups) >= REGISTRATIONS_MAX:
-            raise RefusedError(503, headers=_RETRY)
+        if len(self._lookups) >= LOOKUPS_MAX:
+            raise RefusedError(503, headers=RETRY)
         if message.method == "INVITE":
             self.transactions.trying(server, message, now)
         forwarding = server.user = Forwarding(self, server, message, [], message.method in DIALOG_METHODS)
-        self._ask("lookup", _encode(Lookup(aor=uri.username)), uri.username)
-        self._lookups[self._asks] = forwarding
+        self._lookups[self.ask("lookup", _encode(Lookup(aor=uri.username)), uri.username)] = forwarding
 
     def _new(self, server: ServerTransaction, message: Message, uri: Uri, now: float) -> list[Target]:
         """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
@@ -475,7 +456,7 @@ class Proxy:
             server.abandon()
             return []
         if not self.defence.admits(server.source, now):
-            raise RefusedError(503, "Too many requests from your address", _RETRY)
+            raise RefusedError(503, "Too many requests from your address", RETRY)
         if method == "REGISTER":
             self._register(server, message, now)
             return []
@@ -485,7 +466,7 @@ class Proxy:
         if method in ("BYE", "UPDATE", "INFO", "PRACK", "NOTIFY"):
             raise RefusedError(481)
         if self._draining:
-            raise RefusedError(503, headers=_RETRY)
+            raise RefusedError(503, headers=RETRY)
         if message.has("p-asserted-identity"):
             message.remove("p-asserted-identity")
         sender = self._sender(message)
@@ -500,11 +481,11 @@ class Proxy:
             message.add("p-asserted-identity", f"<{Uri.of(user, authentication.realm)}>")
         targets = way.routers(message, now)
         if not targets:
-            raise RefusedError(503, "No call router for this request", _RETRY)
+            raise RefusedError(503, "No call router for this request", RETRY)
         if self._restrictions:
             targets = [target for target in targets if not self._held_back(target.flow, message, now)]
             if not targets:
-                raise RefusedError(503, "Call routers are busy", _RETRY)
+                raise RefusedError(503, "Call routers are busy", RETRY)
         return targets
 
     def _sender(self, message: Message) -> str:
@@ -544,29 +525,14 @@ class Proxy:
 
     def _register(self, server: ServerTransaction, message: Message, now: float) -> None:
         if self._draining:
-            raise RefusedError(503, headers=_RETRY)
-        to = message.get("to") or ""
-        try:
-            uri = Uri.parse(to[1:-1]) if to[:1] == "<" and to[-1:] == ">" else Address.parse(to).uri
-        except ValueError as error:
-            raise MessageError(f"bad To: {error}", 400, message) from None
-        owner = uri.username
+            raise RefusedError(503, headers=RETRY)
+        name = owner(message)
         user = self._authenticate(server, message, now, 401)
         if not user:
             return
-        if user != owner:
+        if user != name:
             raise RefusedError(403, "To names another user")
-        required = [tag for tag in message.get_all("require") if tag.lower() not in ("path", "outbound")]
-        if required:
-            raise RefusedError(420, headers=(("Unsupported", ", ".join(required)),))
-        try:
-            body = read_register(message, user, self._way.path(server.source), server.source)
-        except TooBriefError:
-            raise RefusedError(423, headers=(("Min-Expires", str(EXPIRES_MIN_SECONDS)),)) from None
-        if len(self._registrations) >= REGISTRATIONS_MAX:
-            raise RefusedError(503, headers=_RETRY)
-        self._ask("bind", body, user)
-        self._registrations[self._asks] = (server, message)
+        self._registrations.request(server, message, user)
 
     def _options(self, server: ServerTransaction, message: Message, now: float) -> None:
         """OPTIONS to the proxy itself (section 11)."""

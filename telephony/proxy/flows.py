@@ -30,7 +30,7 @@ class Flows:
         ask: submits a job that nobody waits for, given its operation, body and key.
     """
 
-    def __init__(self, ask: Callable[[str, bytes, str], None]) -> None:
+    def __init__(self, ask: Callable[[str, bytes, str], object]) -> None:
         self._ask = ask
         self._bound: dict[Flow, list[str]] = {}
         """By connections, the number of which the shell bounds."""
