@@ -37,7 +37,7 @@ from telephony.sip.message import Message
 from telephony.sip.session import Session
 from telephony.sip.timers import Timer
 from telephony.sip.uri import Uri
-from telephony.voice import bodies, callee, conference, moving, replacing, rooms, talking, transfer, waiting
+from telephony.voice import bodies, callee, conference, messages, moving, replacing, rooms, talking, transfer, waiting
 from telephony.voice.legs import KIND, Direction, Legs
 from telephony.voice.record import Record
 from telephony.voice.renegotiation import Renegotiation
@@ -110,6 +110,8 @@ class Call:
         """The same, before the caller is answered."""
         self.queued = False
         self.join_timer: Timer | None = None
+        self.messages = 0
+        """MESSAGEs that one side has sent and the other has not answered yet."""
         self._busy: list[str] = []
 
     def start(self, now: float) -> None:
@@ -380,6 +382,7 @@ ANYWHERE: dict[str, Step] = {
     "silence": _silence,
     **callee.ANYWHERE,
     **talking.ANYWHERE,
+    **messages.ANYWHERE,
     **transfer.ANYWHERE,
     **replacing.ANYWHERE,
 }

@@ -29,12 +29,13 @@ from telephony.sip.events import (
     Rejected,
     ReliablyAcknowledged,
     RequestReceived,
+    ResponseReceived,
     SessionRequestReceived,
     SubscribeReceived,
     SubscriptionEnded,
 )
 from telephony.sip.session import SDP
-from telephony.voice import keeping, replacing, watching
+from telephony.voice import keeping, messages, replacing, watching
 from telephony.voice.call import Call
 from telephony.voice.legs import KIND
 from telephony.voice.marks import Marks
@@ -42,6 +43,10 @@ from telephony.voice.rooms import Rooms
 from telephony.voice.talking import INFO_TYPES
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, SUBSCRIBE, NOTIFY"
+"""Outside of a call."""
+ALLOW_WITHIN = f"{ALLOW}, MESSAGE"
+_WITHIN = {"REFER": "referred", messages.METHOD: "messaged"}
+"""What a request within a call is to it."""
 PACKAGES = ("refer", *watching.PACKAGES)
 """Event packages: what a phone may be told of."""
 _ALLOW_EVENTS = ("Allow-Events", ", ".join(PACKAGES))
@@ -56,7 +61,7 @@ class Calls:
     """All calls of one router."""
 
     def __init__(self, desk: Desk) -> None:
-        desk.endpoint.allow = ALLOW
+        desk.endpoint.allow = ALLOW_WITHIN
         desk.endpoint.info_types = INFO_TYPES
         desk.endpoint.subscriptions.packages = PACKAGES
         self.desk = desk
@@ -66,7 +71,7 @@ class Calls:
         self._calls: dict[str, Call] = {}
         self._changed: dict[Call, None] = {}
         """Calls to be noted at the end of this turn."""
-        self._handlers: dict[type, Callable[[Any, float], None]] = {
+        self._handlers: dict[type, Callable[[Any, float], object]] = {
             InviteReceived: self._invite,
             Progressed: lambda event, now: self._happen(event, "rang", now, event.status, event.message),
             Answered: lambda event, now: self._happen(event, "answered", now, event.message),
@@ -82,6 +87,7 @@ class Calls:
             SubscriptionEnded: self.watching.ended,
             SessionRequestReceived: self._session_request,
             RequestReceived: self._request,
+            ResponseReceived: messages.answered,
         }
 
     def sip(self, event: Event, now: float) -> None:
@@ -164,15 +170,14 @@ class Calls:
         event.session.context = (call, None)
         call.start(now)
 
-    def _happen(self, event: Any, name: str, now: float, *details: object) -> None:
+    def _happen(self, event: Any, name: str, now: float, *details: object) -> bool:
         context = event.session.context
         if context is None:
-            return
+            return False
         call, fork = context
         if fork is None:
-            call.happen(f"caller-{name}", now, *details)
-        else:
-            call.happen(f"callee-{name}", now, fork, *details)
+            return bool(call.happen(f"caller-{name}", now, *details))
+        return bool(call.happen(f"callee-{name}", now, fork, *details))
 
     def _subscribe(self, event: SubscribeReceived, now: float) -> None:
         if event.notifier.event.partition(";")[0] == "refer":
@@ -181,8 +186,10 @@ class Calls:
             self.watching.subscribe(event, now)
 
     def _session_request(self, event: SessionRequestReceived, now: float) -> None:
-        if event.message.method == "REFER" and event.session.context is not None:
-            self._happen(event, "referred", now, event.request, event.message)
+        happens = _WITHIN.get(event.message.method or "")
+        if happens is not None and event.session.context is not None:
+            if not self._happen(event, happens, now, event.request, event.message):
+                event.request.respond(481, now=now)  # the call ended at the same moment
         elif event.message.method == "NOTIFY":
             event.request.respond(481, now=now)  # we have subscribed to nothing
         else:

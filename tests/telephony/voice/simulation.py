@@ -92,6 +92,7 @@ class Phone:
         self.sdp = sdp(40000 + number * 2)
         self.messages: list[Message] = []
         self.message_status = 200
+        self.answers_messages = True
         self.notified: list[Message] = []
         """NOTIFY within its calls."""
 
@@ -151,8 +152,9 @@ class Phone:
             if event.message.cseq_method == "INVITE" and sent is not None and not sent.message.body:
                 event.session.acknowledge(self.sdp, now=now)
         elif isinstance(event, SessionRequestReceived):
-            self.notified.append(event.message)
-            event.request.respond(200, now=now)
+            (self.messages if event.message.method == "MESSAGE" else self.notified).append(event.message)
+            if self.answers_messages or event.message.method != "MESSAGE":
+                event.request.respond(self.message_status if event.message.method == "MESSAGE" else 200, now=now)
         elif isinstance(event, RequestReceived):
             self.messages.append(event.message)
             event.request.respond(self.message_status, now=now)
