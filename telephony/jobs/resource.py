@@ -19,6 +19,8 @@ half follows it by itself (`telephony.jobs.client`).
 Events: `MemberChanged` (operation ``member-changed``) to whoever asked ``members`` with ``watch``.
 """
 
+from typing import Literal
+
 import msgspec
 
 
@@ -117,15 +119,30 @@ class Unclaim(msgspec.Struct, frozen=True, kw_only=True):
     value: str
 
 
+DialogState = Literal["trying", "early", "confirmed"]
+"""How far a user's dialog with us has come (RFC 4235 section 3.7.1)."""
+
+
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """One user in one call."""
 
     user: str
     call: str
+    state: DialogState = "confirmed"
+    initiator: bool = False
+    """The user has called, rather than was called."""
+
+
+class InCall(msgspec.Struct, frozen=True, array_like=True):
+    """One call of a user."""
+
+    call: str
+    state: DialogState
+    initiator: bool
 
 
 class Busy(msgspec.Struct, frozen=True, kw_only=True):
-    """Mark users as busy in calls, renew such marks, or take them back."""
+    """Mark users as busy in calls, renew or change such marks, or take them back."""
 
     marks: list[Mark]
     busy: bool
@@ -157,6 +174,8 @@ class MemberState(msgspec.Struct, frozen=True, kw_only=True):
     busy: bool
     idle_since: float = 0.0
     """Unix time in seconds at which the last call ended; 0: none is known."""
+    calls: list[InCall] = []
+    """What it is busy in, oldest first."""
 
 
 class MemberStates(msgspec.Struct, frozen=True, kw_only=True):

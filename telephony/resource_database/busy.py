@@ -2,7 +2,7 @@
 
 import msgspec
 
-from telephony.jobs.resource import Busy
+from telephony.jobs.resource import Busy, DialogState, InCall
 from telephony.resource_database.store import KEY_BYTES_MAX, Store
 
 TABLE = "busy"
@@ -17,8 +17,12 @@ class _Record(msgspec.Struct, array_like=True):
     calls: dict[str, float]
     """Call to when its mark lapses."""
     idle_since: float
+    dialogs: dict[str, tuple[DialogState, bool]] = {}
+    """Call to the state of the user's dialog in it, and whether the user has called."""
 
 
+_UNKNOWN: tuple[DialogState, bool] = ("confirmed", False)
+"""Of a mark that a version before this one has left."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Record).decode
 
@@ -37,11 +41,11 @@ def mark(store: Store, request: Busy, now: float) -> list[str]:
         data = store.get(TABLE, key)
         record = _Record({}, 0.0) if data is None else _decode(data)
         if request.busy:
-            record.calls.pop(one.call, None)
-            if len(record.calls) >= CALLS_MAX:
-                del record.calls[next(iter(record.calls))]
+            if one.call not in record.calls and len(record.calls) >= CALLS_MAX:
+                _remove(record, next(iter(record.calls)))
             record.calls[one.call] = now + min(request.ttl_seconds, TTL_SECONDS_MAX)
-        elif record.calls.pop(one.call, None) is None:
+            record.dialogs[one.call] = (one.state, one.initiator)
+        elif not _remove(record, one.call):
             continue
         elif not record.calls:
             record.idle_since = now
@@ -50,13 +54,14 @@ def mark(store: Store, request: Busy, now: float) -> list[str]:
     return touched
 
 
-def read(store: Store, user: str, now: float) -> tuple[bool, float]:
-    """Whether a user is in a call, and since when in none (0: not known)."""
+def read(store: Store, user: str, now: float) -> tuple[list[InCall], float]:
+    """Calls that a user is in, oldest first, and since when in none (0: not known)."""
     data = store.get(TABLE, user.encode()[:KEY_BYTES_MAX])
     if data is None:
-        return False, 0.0
+        return [], 0.0
     record = _decode(data)
-    return any(until > now for until in record.calls.values()), record.idle_since
+    calls = [InCall(call, *record.dialogs.get(call, _UNKNOWN)) for call, until in record.calls.items() if until > now]
+    return calls, record.idle_since
 
 
 def expire(store: Store, key: bytes, data: bytes, now: float) -> bool:
@@ -65,7 +70,7 @@ def expire(store: Store, key: bytes, data: bytes, now: float) -> bool:
     lapsed = [call for call, until in record.calls.items() if until <= now]
     if lapsed:
         for call in lapsed:
-            del record.calls[call]
+            _remove(record, call)
         if not record.calls:
             record.idle_since = now
         store.put(TABLE, key, _encode(record))
@@ -73,3 +78,9 @@ def expire(store: Store, key: bytes, data: bytes, now: float) -> bool:
     if not record.calls and now - record.idle_since > IDLE_SECONDS_MAX:
         return store.delete(TABLE, key)
     return False
+
+
+def _remove(record: _Record, call: str) -> bool:
+    """Take a mark off; False: there is none."""
+    record.dialogs.pop(call, None)
+    return record.calls.pop(call, None) is not None

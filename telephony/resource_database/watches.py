@@ -12,8 +12,9 @@ WATCHES_MAX = 10_000
 
 def state(store: Store, user: str, now: float) -> MemberState:
     """A user's state as it is now."""
-    is_busy, idle_since = busy.read(store, user, now)
-    return MemberState(user=user, registered=bool(bindings.read(store, user, now)), busy=is_busy, idle_since=idle_since)
+    calls, idle_since = busy.read(store, user, now)
+    registered = bool(bindings.read(store, user, now))
+    return MemberState(user=user, registered=registered, busy=bool(calls), idle_since=idle_since, calls=calls)
 
 
 class Watches:

@@ -30,6 +30,7 @@ from media.control import Answer, Echo, LegReport, Play, Proposal, Sink
 from telephony.call_router import failure
 from telephony.call_router.desk import Desk, Result, caller_of, hops_of
 from telephony.jobs.queue import Offered
+from telephony.jobs.resource import DialogState
 from telephony.jobs.routing import Decision, Route
 from telephony.sip.address import Address
 from telephony.sip.errors import StateError
@@ -184,6 +185,7 @@ class Call:
             self.caller.accept(self.sdp, now=now)
         except StateError:
             return  # it has ended: the event that says so follows
+        self.advance(self.user, "confirmed")
         self.record.answer(by, now)
 
     def tell(self, session: Session, leg: str, direction: Direction, now: float) -> None:
@@ -235,11 +237,17 @@ class Call:
         """Where it should go is not there: the end, or the end of a transfer that was to lead there."""
         return self.finish(cause, status, now) if self.transfer is None else transfer.failed(self, status, now)
 
-    def mark(self, user: str, now: float) -> None:
+    def mark(self, user: str, now: float, state: DialogState = "confirmed", initiator: bool = False) -> None:
         """The user is busy as long as the call lasts."""
         if user:
             self._busy.append(user)
-            self.calls.marks.set(user, self.id, now)
+            if self._busy.count(user) == 1:
+                self.calls.marks.set(user, self.id, now, state, initiator)
+
+    def advance(self, user: str, state: DialogState) -> None:
+        """The user's side of the call has come so far."""
+        if user:
+            self.calls.marks.advance(user, self.id, state)
 
     def unmark(self, user: str) -> None:
         """The user has no part in the call (any more)."""
@@ -307,7 +315,7 @@ def _routed(call: Call, now: float, result: Result) -> str:
         return call.finish(f"routing-{result.status}", failure.of_job("routing", result.status), now)
     call.decision = decision = _decode_decision(result.body)
     call.record.action, call.record.target = decision.action, decision.target
-    call.mark(call.user, now)
+    call.mark(call.user, now, "trying", initiator=True)
     call.make_leg()
     if decision.action == "echo":
         call.connect(Echo())

@@ -46,7 +46,7 @@ def ring(call: "Call", user: str, seconds: float, now: float, more: tuple[tuple[
     name = f"{call.id}.b{call.ringings}"
     call.ringing = Ringing(call.desk, call.legs, call, name, call.decision.targets, invitation, seconds, failed)
     if not outside:
-        call.mark(user, now)
+        call.mark(user, now, "trying")
     call.ringing.start(now)
 
 
@@ -69,12 +69,16 @@ def rang(call: "Call", now: float, fork: Fork, status: int, message: Message) ->
             # A reliable response to a caller without an offer has to bring ours (RFC 3261 section 13.2.1).
             call.early_offered = not call.caller.invite.body and call.caller.wants_reliable
             call.caller.progress(180 if status == 183 else status, call.sdp if call.early_offered else b"", now=now)
+    if call.caller.state == "ringing":
+        call.advance(call.user, "early")
+    call.advance(rung(call), "early")
     return call.state
 
 
 def rang_member(call: "Call", now: float, fork: Fork, status: int, message: Message) -> str:
     """A provisional response of a queue's member: the caller goes on hearing music."""
     fork.keep_early(message)
+    call.advance(rung(call), "early")
     return call.state
 
 
@@ -85,6 +89,7 @@ def answered(call: "Call", now: float, fork: Fork, message: Message) -> str:
     call.ringing.won(fork, now)
     call.peer = fork
     fork.user = rung(call)
+    call.advance(fork.user, "confirmed")
     join_legs(call, fork, message)
     return "bridging"
 

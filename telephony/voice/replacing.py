@@ -118,6 +118,7 @@ def pick_up(call: "Call", now: float, session: Session, replaced: Session) -> st
         call.ringing = None
         call.peer = fork
         _accept(call, fork, sdp, now)
+        call.unmark(callee.rung(call))
         call.mark(fork.user, now)
         call.happen("picked-up", now, Result("ok", b"", ""))
 

@@ -157,6 +157,7 @@ def rang(call: "Call", now: float, fork: Fork, status: int, message: Message) ->
     transfer = call.transfer
     assert transfer is not None
     transfer.say(status, now)
+    call.advance(callee.rung(call), "early")
     sdp = fork.keep_early(message)
     if call.peer is not None and call.peer.leg not in call.held:
         return call.state  # the two go on talking until there is an answer
@@ -178,6 +179,7 @@ def answered(call: "Call", now: float, fork: Fork, message: Message) -> str:
     call.ringing = None
     transfer.joining = fork
     fork.user = callee.rung(call)
+    call.advance(fork.user, "confirmed")
     callee.join_legs(call, fork, message)
     return "completing"
 

@@ -4,18 +4,21 @@ Rules:
 - A user's state is what the resource database knows: registered or not, in a call or not. It tells of changes as long as it is
   asked again every `RENEW_SECONDS`, and the answer catches up on what was lost.
 - Any user may watch any user; guests may watch nobody (403). A user whom nobody knows is closed, and in no call.
+- A dialog is trying, early or confirmed as its router has told the database last, and terminated in the first document after its
+  end. Documents name no Call-ID and no tags: whoever may watch may not take calls over by that.
 - A watcher's subscription lives in the router that its Call-ID leads to; it ends with that router.
 
-Bound: `WATCHES_PER_USER_MAX` subscriptions of one watcher; more are 503.
+Bounds: `WATCHES_PER_USER_MAX` subscriptions of one watcher; more are 503. `DIALOGS_MAX` of a user in one document, the newest.
 """
 
 from collections import Counter
 from itertools import islice
+from zlib import crc32
 
 import msgspec
 
 from telephony.call_router.desk import Desk, Result, caller_of
-from telephony.jobs.resource import WATCH_SECONDS, MemberChanged, Members, MemberState, MemberStates
+from telephony.jobs.resource import WATCH_SECONDS, InCall, MemberChanged, Members, MemberState, MemberStates
 from telephony.sip.events import SubscribeReceived, SubscriptionEnded
 from telephony.sip.message import Message
 from telephony.sip.notifier import Notifier
@@ -25,6 +28,7 @@ RENEW_SECONDS = WATCH_SECONDS / 2
 USERS_PER_JOB = 250
 WATCHES_PER_USER_MAX = 200
 EXPIRES_SECONDS_MAX = 3600
+DIALOGS_MAX = 8
 PACKAGES = {"presence": "application/pidf+xml", "dialog": "application/dialog-info+xml"}
 """Event package to the type of its documents."""
 
@@ -35,7 +39,7 @@ _decode_changed = msgspec.msgpack.Decoder(MemberChanged).decode
 class _Watch:
     """One subscription."""
 
-    __slots__ = ("notifier", "package", "user", "version", "watcher")
+    __slots__ = ("calls", "notifier", "package", "user", "version", "watcher")
 
     def __init__(self, notifier: Notifier, package: str, user: str, watcher: str) -> None:
         self.notifier = notifier
@@ -44,6 +48,8 @@ class _Watch:
         self.watcher = watcher
         self.version = 0
         """Of the next dialog document (RFC 4235 section 4.1.1)."""
+        self.calls: list[InCall] = []
+        """Those of the last dialog document."""
 
 
 class Watching:
@@ -119,13 +125,17 @@ class Watching:
         self._states[user] = member
         same = before is not None and (before.registered, before.busy) == (member.registered, member.busy)
         for watch in list(self._watches[user].values()):
-            if not same or watch is fresh:
+            if watch is fresh or (not same if watch.package == "presence" else watch.calls != _newest(member)):
                 self._tell(watch, member, now)
 
     def _tell(self, watch: _Watch, member: MemberState, now: float) -> None:
         entity = str(Uri.of(watch.user, self._desk.configuration.realm))
-        body = presence(entity, member) if watch.package == "presence" else dialogs(entity, member, watch.version)
-        watch.version += 1
+        if watch.package == "presence":
+            body = presence(entity, member)
+        else:
+            before, watch.calls = watch.calls, _newest(member)
+            body = dialogs(entity, watch.calls, before, watch.version)
+            watch.version += 1
         once = not watch.notifier.seconds
         watch.notifier.notify(body, PACKAGES[watch.package], now=now)
         if once:
@@ -161,13 +171,23 @@ def presence(entity: str, member: MemberState) -> bytes:
     ).encode()
 
 
-def dialogs(entity: str, member: MemberState, version: int) -> bytes:
-    """Dialog information (RFC 4235), always the full state: one confirmed dialog stands for the calls that the user is in."""
-    dialog = '<dialog id="call"><state>confirmed</state></dialog>' if member.busy else ""
+def dialogs(entity: str, calls: list[InCall], before: list[InCall], version: int) -> bytes:
+    """Dialog information (RFC 4235), always the full state: the calls that a user is in, and those ``before`` that are over."""
+    present = {call.call for call in calls}
+    told = [(call, call.state) for call in calls] + [(call, "terminated") for call in before if call.call not in present]
+    lines = "".join(
+        f'<dialog id="{crc32(call.call.encode()):08x}" direction="{"initiator" if call.initiator else "recipient"}">'
+        f"<state>{state}</state></dialog>"
+        for call, state in told
+    )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\r\n<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="{version}"'
-        f' state="full" entity="{_escape(entity)}">{dialog}</dialog-info>\r\n'
+        f' state="full" entity="{_escape(entity)}">{lines}</dialog-info>\r\n'
     ).encode()
+
+
+def _newest(member: MemberState) -> list[InCall]:
+    return member.calls[-DIALOGS_MAX:]
 
 
 def _takes(message: Message, content_type: str) -> bool:

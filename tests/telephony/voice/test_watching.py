@@ -70,17 +70,74 @@ def test_presence_from_absent_to_busy_and_back(simulation: Simulation) -> None:
     assert subscriber.state == "ended"
 
 
-def test_dialogs(simulation: Simulation) -> None:
+def watched_dialogs(simulation: Simulation, by: str = "1001") -> list[list[str]]:
+    """What dialog documents have said, in order: direction and state of each dialog."""
+    trees = [ElementTree.fromstring(message.body) for message in said(simulation.phones[by], "Notified")]
+    return [[f"{one.get('direction')} {one.findtext(f'{DIALOGS}state')}" for one in tree.iter(f"{DIALOGS}dialog")] for tree in trees]
+
+
+@pytest.mark.parametrize("watched", ["1002", "1003"])
+def test_dialogs_from_trying_to_terminated(simulation: Simulation, watched: str) -> None:
     simulation.register("1002")
-    subscriber = watch(simulation, "dialog")
+    simulation.phones["1002"].ring_seconds = 5.0
+    subscriber = watch(simulation, "dialog", user=watched)
     simulation.run(0.5)
     session = simulation.phones["1003"].call("1002")
-    simulation.run(1.0)
+    simulation.run(10.0)
     session.bye(now=simulation.now)
     simulation.run(1.0)
     trees = [ElementTree.fromstring(message.body) for message in said(simulation.phones["1001"], "Notified")]
-    assert [tree.get("version") for tree in trees] == ["0", "1", "2"]
-    assert [[state.text for state in tree.iter(f"{DIALOGS}state")] for tree in trees] == [[], ["confirmed"], []]
+    direction = "recipient" if watched == "1002" else "initiator"
+    states = watched_dialogs(simulation)
+    assert states == [[], *([f"{direction} {state}"] for state in ("trying", "early", "confirmed", "terminated"))]
+    assert [tree.get("version") for tree in trees] == ["0", "1", "2", "3", "4"]
+    assert len({one.get("id") for tree in trees for one in tree.iter(f"{DIALOGS}dialog")}) == 1
+    assert session.call_id.encode() not in said(simulation.phones["1001"], "Notified")[2].body
+    subscriber.unsubscribe(simulation.now)
+
+
+def test_dialogs_of_a_call_that_nobody_takes(simulation: Simulation) -> None:
+    simulation.register("1002")
+    simulation.phones["1002"].reject = 486
+    subscriber = watch(simulation, "dialog")
+    simulation.run(0.5)
+    simulation.phones["1003"].call("1002")
+    simulation.run(1.0)
+    assert watched_dialogs(simulation) == [[], ["recipient trying"], ["recipient terminated"]]
+    subscriber.unsubscribe(simulation.now)
+
+
+def test_a_second_call_beside_the_first(simulation: Simulation) -> None:
+    subscriber = watch(simulation, "dialog", user="1003")
+    simulation.run(0.5)
+    first = simulation.phones["1003"].call("9196")
+    simulation.run(0.5)
+    second = simulation.phones["1003"].call("9664")
+    simulation.run(0.5)
+    first.bye(now=simulation.now)
+    simulation.run(0.5)
+    assert watched_dialogs(simulation)[-2:] == [["initiator confirmed"] * 2, ["initiator confirmed", "initiator terminated"]]
+    second.bye(now=simulation.now)
+    simulation.run(0.5)
+    assert watched_dialogs(simulation)[-1] == ["initiator terminated"]
+    subscriber.unsubscribe(simulation.now)
+
+
+def test_who_picks_a_call_up_is_in_it_and_who_was_rung_is_not(simulation: Simulation) -> None:
+    simulation.register("1002")
+    simulation.phones["1002"].ring_seconds = None
+    subscriber = watch(simulation, "dialog")
+    simulation.run(0.5)
+    caller = simulation.phones["1003"].call("1002")
+    simulation.run(0.5)
+    rung = simulation.phones["1002"].sessions[0].dialog
+    replaces = f"{rung.call_id};to-tag={rung.remote_tag};from-tag={rung.local_tag};early-only"
+    taken = simulation.phones["1001"].call("1002", replaces=replaces)
+    simulation.run(0.5)
+    assert taken.state == "established"
+    assert watched_dialogs(simulation)[-1] == ["recipient terminated"]
+    caller.bye(now=simulation.now)
+    simulation.run(0.5)
     subscriber.unsubscribe(simulation.now)
 
 
