@@ -3,6 +3,7 @@
 Rules:
 - Both sides of a call send. The cost is CPU time divided by the packets that came out.
 - One-port load: all first sides from one port, all second sides from another. Port-per-leg load: each leg its own port.
+- The floor is the kernel's part: the same datagrams in and out in batches every 5 ms, by a program in C that does nothing else.
 - A contender is started for each round anew, set up the same way as the other, and loaded for the same seconds.
 """
 
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from loadtest.bench.figure import Figure, Round
+from loadtest.bench.floor_media import MediaFloor
 from loadtest.bench.janus import Janus
 from loadtest.bench.options import Checkout, Options
 from loadtest.bench.our_engine import OurEngine
@@ -88,7 +90,13 @@ def _calls(options: Options, calls: int, codec: str, one: bool, secured: bool = 
         processor = OurEngine(checkout)
         return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec, secured))
 
-    return [("rtpengine", "peer", rtpengine), *((checkout.name, "ours", partial(ours, checkout)) for checkout in options.checkouts)]
+    def floor() -> tuple[Processor, list[Stream]]:
+        processor = MediaFloor()
+        return processor, _set_up(processor, lambda: processor.calls(_pairs(calls, one), codec))
+
+    lowest: list[tuple[str, str, Maker]] = [] if secured or codec == "opus" else [("floor", "floor", floor)]
+    mine = [(checkout.name, "ours", partial(ours, checkout)) for checkout in options.checkouts]
+    return [("rtpengine", "peer", rtpengine), *lowest, *mine]
 
 
 def _set_up(processor: Processor, setting: Callable[[], list[Stream]]) -> list[Stream]:
@@ -114,7 +122,12 @@ def _rooms(options: Options, rooms: list[list[tuple[int, int]]]) -> list[tuple[s
         processor = OurEngine(checkout)
         return processor, _set_up(processor, lambda: processor.rooms(rooms))
 
-    return [("janus", "peer", janus), *((checkout.name, "ours", partial(ours, checkout)) for checkout in options.checkouts)]
+    def floor() -> tuple[Processor, list[Stream]]:
+        processor = MediaFloor()
+        return processor, _set_up(processor, lambda: processor.rooms(rooms))
+
+    mine = [(checkout.name, "ours", partial(ours, checkout)) for checkout in options.checkouts]
+    return [("janus", "peer", janus), ("floor", "floor", floor), *mine]
 
 
 def relay(options: Options) -> list[Figure]:
@@ -168,6 +181,6 @@ def rooms(options: Options) -> list[Figure]:
     ):
         contenders = _rooms(options, members(1, size, TALKERS, False, others))
         if size > MIDDLE_ROOM:
-            contenders = [contender for contender in contenders if contender[1] == "ours"]
+            contenders = [contender for contender in contenders if contender[1] != "peer"]
         figures += run_case(f"room of {size}, {TALKERS} talk, {what}", contenders, seconds, options.rounds)
     return figures
