@@ -3,7 +3,9 @@
 Rules:
 - One socket an address (kind, host, port), however many units have it in turn or at the same time: what the kernel queued for one
   process is read by the next.
-- An inherited socket (``LISTEN_FDS``) bound to the address is used before a new one is bound, and never closed.
+- An inherited socket (``LISTEN_FDS``) bound to the address is used before a new one is bound, and never closed. Of several with one
+  address (SO_REUSEPORT) each hears its own share of the peers: they are told apart by the order in which they are inherited, and such
+  a group is never bound here.
 - A socket that no unit wants any more is closed.
 """
 
@@ -19,7 +21,8 @@ DATAGRAM_BUFFER_BYTES = 4 << 20
 """Asked for; the kernel grants what it allows."""
 _FIRST = 3
 
-Address = tuple[str, str, int]
+Address = tuple[str, str, int, int]
+"""Kind, host, port, and number among the sockets with these."""
 
 
 class SocketError(OSError):
@@ -49,7 +52,8 @@ class Sockets:
             os.set_inheritable(each.fileno(), False)
             kind = "tcp" if each.type == socket.SOCK_STREAM else "udp"
             name = each.getsockname()
-            self._held[kind, name[0], name[1]] = _Held(each, set(), True)
+            share = sum(held[:3] == (kind, name[0], name[1]) for held in self._held)
+            self._held[kind, name[0], name[1], share] = _Held(each, set(), True)
 
     def take(self, unit: str, spec: Socket) -> socket.socket:
         """The socket of an address, for a unit.
@@ -57,7 +61,7 @@ class Sockets:
         Raises:
             SocketError: it cannot be bound.
         """
-        address = (spec.kind, spec.host, spec.port)
+        address = (spec.kind, spec.host, spec.port, spec.share)
         held = self._held.get(address)
         if held is None:
             held = self._held[address] = _Held(_bind(spec), set(), False)
@@ -66,7 +70,7 @@ class Sockets:
 
     def release(self, unit: str, keep: list[Socket] | None = None) -> None:
         """A unit does not want its sockets any more, but for those to keep."""
-        kept = {(spec.kind, spec.host, spec.port) for spec in keep or []}
+        kept = {(spec.kind, spec.host, spec.port, spec.share) for spec in keep or []}
         for address, held in list(self._held.items()):
             if address not in kept:
                 held.users.discard(unit)
@@ -82,6 +86,8 @@ class Sockets:
 
 
 def _bind(spec: Socket) -> socket.socket:
+    if spec.share:
+        raise SocketError(f"{spec.kind} {spec.host}:{spec.port}: expected to inherit socket {spec.share} of this address")
     family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM if spec.kind == "tcp" else socket.SOCK_DGRAM)
     try:

@@ -26,6 +26,8 @@ class Founding(msgspec.Struct, frozen=True, kw_only=True):
     public_port: int
     public_ports: dict[str, int] = {}
     """Other transports of the public address to their ports."""
+    public_shards: int = 1
+    """UDP sockets that the public address was bound with."""
     certificate: bytes = b""
     """PEM, of the public address; empty: the one that is there."""
     private_key: bytes = b""
@@ -62,7 +64,7 @@ def found(draft: Draft, founding: Founding, built: list[Built], now: float, swap
             draft.put(Route(id=f"{index * 10:05}", pattern=pattern, action=action))
         for name, members in founding.queues.items():
             draft.put(Queue(id=name, members=members))
-    address = {name: getattr(founding, name) for name in ("public_host", "public_port", "public_ports")}
+    address = {name: getattr(founding, name) for name in ("public_host", "public_port", "public_ports", "public_shards")}
     if founding.certificate and (not founding.self_signed or cluster.self_signed or not cluster.certificate):
         address |= {name: getattr(founding, name) for name in ("certificate", "private_key", "self_signed")}
     draft.put(msgspec.structs.replace(cluster, **address))

@@ -1,13 +1,16 @@
 """Whether everything that shall run does."""
 
 from controller.calculation.replacement import OPEN_PHASES
-from controller.state import Delivery, Operation, Status, Subject, Unit, Vitals
+from controller.state import Delivery, Operation, Ownership, Status, Subject, Unit, Vitals
 from controller.tables import Tables
 
 
 def restless(tables: Tables) -> bool:
-    """Whether a replacement or a unit that leaves is under way: time alone may move something on."""
+    """Whether a replacement, a unit that leaves or a share of the public address is under way: time alone may move something on."""
     if any(operation.phase in OPEN_PHASES for operation in tables.all(Operation).values()):
+        return True
+    owner = tables.get(Ownership, "public")
+    if owner is not None and owner.unsettled:
         return True
     return any(unit.leaving for unit in tables.all(Unit).values())
 

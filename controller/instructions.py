@@ -155,7 +155,8 @@ def remove_machine(draft: Draft, machine: Machine, now: float, *, actor: str, fo
         _not_last(draft, machine)
         if draft.units_on(machine.id) and machine.presence != "dead":
             raise InstructionError(
-                "in-use", f"{machine.name} still runs {len(draft.units_on(machine.id))} services: drain it first, or use force"
+                "in-use",
+                f'{machine.name} still runs {len(draft.units_on(machine.id))} services: drain it first, or use --force ("force": true)',
             )
     for key in [key for key in draft.all(SealedKey) if key.startswith(f"{machine.id}/")]:
         draft.delete(SealedKey, key)
@@ -174,7 +175,9 @@ def _not_last(draft: Draft, machine: Machine) -> None:
         if other.id != machine.id and other.platform == machine.platform and other.presence == "alive" and not other.cordoned
     ]
     if not others and machine.presence == "alive" and not machine.cordoned and machine.platform == draft.cluster.default_platform:
-        raise InstructionError("last-machine", f"{machine.name} is the last that provides {machine.platform}; use force to do it anyway")
+        raise InstructionError(
+            "last-machine", f'{machine.name} is the last that provides {machine.platform}; only --force ("force": true) does it anyway'
+        )
 
 
 def put_user(draft: Draft, name: str, password: str, now: float, *, actor: str) -> User:

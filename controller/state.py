@@ -42,6 +42,8 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     public_port: int = 5060
     public_ports: dict[str, int] = {}
     """Other transports of the public address (``tls``, ``ws``, ``wss``) to their ports."""
+    public_shards: int = 1
+    """UDP sockets of the public address, each of which hears its share of the peers (`telephony.shard`)."""
     certificate: bytes = b""
     """PEM, of the public address."""
     private_key: bytes = b""
@@ -161,12 +163,32 @@ class Vitals(Record, frozen=True, kw_only=True, omit_defaults=True):
     reported_at: float = 0.0
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One share of the address that users know: one of its UDP sockets, and who reads it."""
+
+    proxy: str
+    former: str = ""
+    """Who had it before and may still read; ``proxy`` does not yet. Empty: nobody."""
+    since: float = 0.0
+    """When it was passed on."""
+
+
 class Ownership(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Which proxy serves the address that users know; the only id is ``public``."""
+    """Which proxies serve the address that users know; the only id is ``public``."""
 
     table: ClassVar[str] = "ownership"
 
-    proxy: str = ""
+    shares: list[Share] = []
+    """In the order of the sockets."""
+    unwell: dict[str, float] = {}
+    """Proxies with a share whose process is not healthy any more, and since when."""
+    unsettled: bool = False
+    """Time alone may move something on."""
+
+    @property
+    def proxies(self) -> list[str]:
+        """Proxies that have a share."""
+        return sorted({share.proxy for share in self.shares})
 
 
 class Subject(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,7 +28,9 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     pid: int
     public: bool
-    """It serves the address that users know."""
+    """It serves the address that users know, or a share of it."""
+    public_shares: int
+    """Shares of that address that it hears."""
     home: str
     """Its load balancer, of a dependent."""
     desired: int
@@ -163,7 +165,8 @@ def service_view(draft: Draft, unit: Unit) -> ServiceView:
         remaining=status.remaining,
         restarts=status.restarts,
         pid=status.pid,
-        public=owner is not None and owner.proxy == unit.id,
+        public=owner is not None and unit.id in owner.proxies,
+        public_shares=0 if owner is None else sum(share.proxy == unit.id for share in owner.shares),
         home=unit.home,
         desired=0 if subject is None else subject.generation,
         accepted=0 if delivery is None else delivery.accepted,

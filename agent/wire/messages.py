@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 
-class Socket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Socket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """A listening socket that the agent owns and hands to a service under a name (``LISTEN_FDNAMES``).
 
     Where the agent inherited a socket bound to the same address (an address that several machines of
@@ -19,6 +19,8 @@ class Socket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     kind: Literal["udp", "tcp"]
     host: str
     port: int
+    share: int = 0
+    """Number among the inherited sockets of this address, in the order of their binding; above 0 they are inherited or not there."""
 
 
 class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -190,7 +190,7 @@ def status_view(service: Service) -> views.StatusView:
     for machine in shown:
         states[machine.state] = states.get(machine.state, 0) + 1
         platforms[machine.platform] = platforms.get(machine.platform, 0) + 1
-    owner = next((each for machine in shown for each in machine.services if each.public), None)
+    owners = [each for machine in shown for each in machine.services if each.public]
     if shown and units and ready == units and set(states) == {"ready"}:
         state = "ready"
     else:
@@ -207,8 +207,10 @@ def status_view(service: Service) -> views.StatusView:
         public={
             "host": cluster.public_host,
             "port": cluster.public_port,
-            "proxy": "" if owner is None else owner.id,
-            "serving": owner is not None and owner.state == "healthy",
+            "proxy": owners[0].id if owners else "",
+            "proxies": {each.id: each.public_shares for each in owners},
+            "shards": cluster.public_shards,
+            "serving": bool(owners) and all(each.state == "healthy" for each in owners),
         },
         calls_active=len(core.happenings.calls.active()),
         calls_total=core.happenings.calls.total,

@@ -14,6 +14,7 @@ import msgspec
 
 from agent.wire.messages import UnitConfiguration
 from controller.calculation.catalogue import KINDS, PLATFORMS, serves
+from controller.calculation.ownership import hearers
 from controller.calculation.roster import balancers_of, healthy, state, takes_new
 from controller.state import Machine, Ownership, Queue, Route, Unit, User
 from controller.tables import Draft
@@ -57,7 +58,7 @@ def _jobs(draft: Draft, unit: Unit) -> config.Jobs:
 
 def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
     cluster = draft.cluster
-    owner = draft.get(Ownership, "public")
+    heard_by = hearers(draft.get(Ownership, "public"), unit.id)
     routers: dict[str, list[config.Peer]] = {}
     trusted = []
     for router in draft.units_of("call_router"):
@@ -74,7 +75,8 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         port=unit.port,
         public_host=cluster.public_host,
         public_port=cluster.public_port,
-        public=owner is not None and owner.proxy == unit.id,
+        public=unit.id in heard_by,
+        public_shards=[_hearer(draft, proxy) for proxy in heard_by] if len(heard_by) > 1 else [],
         public_ports=cluster.public_ports,
         certificate=cluster.certificate,
         private_key=cluster.private_key,
@@ -90,6 +92,14 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         source_requests_per_second_max=cluster.source_requests_per_second_max,
         name_servers=cluster.name_servers,
     )
+
+
+def _hearer(draft: Draft, proxy: str) -> str:
+    """Own address of a proxy that hears a share; of one that is gone the public address, where another one will hear it."""
+    unit = draft.get(Unit, proxy)
+    if unit is None or draft.get(Machine, unit.machine) is None:
+        return _host_port(config.Peer(id=proxy, host=draft.cluster.public_host, port=draft.cluster.public_port))
+    return _host_port(_peer(draft, unit))
 
 
 def _call_router(draft: Draft, unit: Unit) -> config.Configuration:

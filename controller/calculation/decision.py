@@ -33,7 +33,7 @@ def decide(draft: Draft, now: float, mint: Mint, machines_expected: int = 0) -> 
     if draft.all(Unit) or len(draft.all(Machine)) >= machines_expected:
         _place(draft, now, mint)
     retirement.retire(draft, now)
-    ownership.assign(draft)
+    ownership.assign(draft, now)
     homes.assign(draft)
 
 
@@ -49,7 +49,7 @@ def _bury(draft: Draft) -> None:
 def _place(draft: Draft, now: float, mint: Mint) -> None:
     hosts = _hosts(draft)
     units = [unit for unit in draft.all(Unit).values() if unit.kind != "load_balancer"]
-    slots = place(hosts, [_held(draft, unit) for unit in units])
+    slots = place(hosts, [_held(draft, unit) for unit in units], {"proxy": draft.cluster.public_shards})
     staying = {slot.unit for slot in slots}
     for unit in units:
         for member in (unit, draft.get(Unit, unit.mate)):

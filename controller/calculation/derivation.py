@@ -7,7 +7,7 @@
 | a call router | all proxies; its load balancer when it comes or goes |
 | a load balancer | its call router and the dependents that it lists, when it comes or goes |
 | users | proxies, routing services; dial plan: routing services; queues: call queues |
-| the public address's owner | the proxies that lose and get it |
+| who hears which share of the public address | proxies |
 | a machine, an operation, a sealed key | the document of that machine |
 | the cluster's own record | everything |
 
@@ -81,7 +81,7 @@ def touched(draft: Draft, writes: Iterable[Write]) -> tuple[set[str], set[str]]:
         elif isinstance(record, Queue):
             units |= _of(draft, "call_queue")
         elif isinstance(record, Ownership):
-            units |= {side.proxy for side in (write.old, write.new) if isinstance(side, Ownership)} & set(draft.all(Unit))
+            units |= _of(draft, "proxy")
         elif isinstance(record, Operation):
             machines.add(record.machine)
         elif isinstance(record, SealedKey):

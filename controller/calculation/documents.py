@@ -54,7 +54,9 @@ def _sockets(draft: Draft, machine: Machine, unit: Unit) -> list[Socket]:
         sockets = [Socket(name="sip-udp", kind="udp", host=host, port=port), Socket(name="sip-tcp", kind="tcp", host=host, port=port)]
         if machine.public:
             cluster = draft.cluster
-            sockets.append(Socket(name="public-udp", kind="udp", host=cluster.public_host, port=cluster.public_port))
+            for share in range(cluster.public_shards):
+                name = f"public-udp-{share}" if share else "public-udp"
+                sockets.append(Socket(name=name, kind="udp", host=cluster.public_host, port=cluster.public_port, share=share))
             for transport, public_port in {"tcp": cluster.public_port, **cluster.public_ports}.items():
                 sockets.append(Socket(name=f"public-{transport}", kind="tcp", host=cluster.public_host, port=public_port))
         return sockets

@@ -10,7 +10,7 @@ Rules:
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from controller.calculation.catalogue import KINDS, PLACED, PLATFORMS
@@ -53,8 +53,11 @@ class Slot(NamedTuple):
     unit: str
 
 
-def place(hosts: Sequence[Host], held: Iterable[Held]) -> list[Slot]:
-    """The units that there shall be. Held ones that are not among them are to leave."""
+def place(hosts: Sequence[Host], held: Iterable[Held], least: Mapping[str, int] | None = None) -> list[Slot]:
+    """The units that there shall be. Held ones that are not among them are to leave.
+
+    ``least``: how many of a shared kind there shall be where there are as many machines, whatever the platforms ask for.
+    """
     known = {host.id: host for host in hosts}
     fitting: dict[tuple[str, str], list[Held]] = {}
     for unit in held:
@@ -67,7 +70,7 @@ def place(hosts: Sequence[Host], held: Iterable[Held]) -> list[Slot]:
     missing: list[tuple[str, str, int]] = []
     for kind in PLACED:
         for scope, candidates in _scopes(kind, hosts):
-            wanted = _wanted(kind, scope, candidates)
+            wanted = max(_wanted(kind, scope, candidates), min((least or {}).get(kind, 0), len(candidates)))
             units = sorted(fitting.get((kind, scope), ()), key=lambda unit: (unit.leaving, not unit.serving, _number(unit.id)))
             staying = [unit for unit in units if not unit.leaving][:wanted]
             # One that was told to leave but still serves comes back before a new one is started.

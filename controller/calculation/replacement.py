@@ -21,6 +21,7 @@ from collections.abc import Callable
 import msgspec
 
 from controller.calculation.catalogue import PLATFORMS
+from controller.calculation.ownership import passing
 from controller.calculation.roster import active_operation, current_bundle, healthy, peers, state, unacknowledged
 from controller.state import Machine, Operation, Phase, Status, Unit
 from controller.tables import Draft
@@ -73,7 +74,8 @@ def check(draft: Draft, machines: list[Machine], target: str, force: bool) -> No
         if not left:
             names = ", ".join(sorted(machine.name for machine in machines))
             raise InstructionError(
-                "last-machine", f"{names} is the last that provides {default}: nobody could call any more; use force to switch it anyway"
+                "last-machine",
+                f'{names} is the last that provides {default}: nobody could call any more; only --force ("force": true) switches it',
             )
 
 
@@ -128,7 +130,7 @@ def _aside(draft: Draft, operation: Operation, now: float) -> None:
     if _lost(draft, operation, now):
         return
     late = unacknowledged(draft)
-    if not late and all(unit.intent != "serve" for unit in _old_units(draft, operation)):
+    if not late and not passing(draft) and all(unit.intent != "serve" for unit in _old_units(draft, operation)):
         _enter(draft, operation, "drain", now)
     elif now >= operation.phase_since + ASIDE_SECONDS_MAX:
         _revert(draft, operation, f"not acknowledged within {ASIDE_SECONDS_MAX:g} s by {', '.join(late)}", now)

@@ -20,7 +20,9 @@ def status(data: Data = None, json: Json = False) -> None:
         return
     public = found["public"]
     print(f"{found['state']}: {found['units_ready']} of {found['units']} services healthy on {len(machines)} machines")
-    served = f"{public['proxy'] or 'nobody'}{'' if public['serving'] else ' (not now)'}"
+    shared = len(public["proxies"]) > 1
+    names = ", ".join(f"{proxy} ({share}/{public['shards']})" if shared else proxy for proxy, share in public["proxies"].items())
+    served = f"{names or 'nobody'}{'' if public['serving'] else ' (not now)'}"
     print(f"public address {public['host']}:{public['port']}, served by {served}")
     print(f"{found['calls_active']} calls go on, {found['calls_total']} since the controller's start {_ago(found['uptime_seconds'])} ago")
     print(f"memory of all machines {megabytes(found['memory_bytes'])}; {found['unpublished']} changes not acknowledged yet")

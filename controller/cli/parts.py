@@ -49,7 +49,8 @@ def controller(
 
     from agent.wire.keys import KeyFormatError
     from controller.embedded.controller_process import run_standalone
-    from controller.embedded.folder import EmbeddedError, bind, broker_address
+    from controller.embedded.folder import EmbeddedError, broker_address
+    from controller.embedded.sockets import bind
     from controller.founding import Founding, new_token
     from controller.keys import ControllerKeys
     from controller.service import Options

@@ -1,6 +1,7 @@
 """``hotswitch up``: a whole cluster on this host."""
 
 import ipaddress
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SUPERVISE_SECONDS = 0.5
 MACHINES_MAX = 64
+SHARDS_MAX = 16
+"""As `telephony.shard.SHARDS_MAX`, which is not loaded for the sake of a help text."""
 
 
 def up(
@@ -27,6 +30,10 @@ def up(
     api_host: Annotated[str, typer.Option(help="Address of the API.")] = "127.0.0.1",
     machines: Annotated[int, typer.Option(min=1, max=MACHINES_MAX, help="Machines; each gets an address of its own.")] = 4,
     machine_net: Annotated[str, typer.Option(help="First three numbers of the machines' addresses.")] = "127.0.1",
+    sip_shards: Annotated[
+        int | None,
+        typer.Option(min=1, max=SHARDS_MAX, help="Proxies that share the SIP port.", show_default="half of the cores, one a machine"),
+    ] = None,
     platform: Annotated[str, typer.Option(help="What all machines of a new cluster provide.")] = "voice",
     data: Annotated[Path | None, typer.Option(help="Folder of everything that is kept between runs.")] = None,
     tls_port: Annotated[int | None, typer.Option(min=0, max=65535, help="SIP over TLS; 0: off.", show_default="5061 if free")] = None,
@@ -47,6 +54,7 @@ def up(
     from controller.calculation.catalogue import PLATFORMS
     from controller.embedded.cluster import EmbeddedCluster, Settings
     from controller.embedded.folder import DataFolder, EmbeddedError, default_folder
+    from telephony.shard import steer
 
     if platform not in PLATFORMS:
         fail(f"there is no software for the platform {platform!r}; there is {', '.join(sorted(PLATFORMS))}", 2)
@@ -67,13 +75,14 @@ def up(
         platform=platform,
         machine_net=machine_net,
         ports={"tls": tls_port, "ws": ws_port, "wss": wss_port},
+        shards=sip_shards or usual_shards(machines, len(os.sched_getaffinity(0))),
         certificate=tls_certificate,
         private_key=tls_key,
     )
     signals = _Signals()
     try:
         with DataFolder(settings.data) as folder:
-            cluster = EmbeddedCluster(settings, folder, _agent)
+            cluster = EmbeddedCluster(settings, folder, _agent, steer)
             try:
                 _import_shared()
                 _run(cluster, settings, signals, json, began)
@@ -85,6 +94,11 @@ def up(
         fail(str(error))
     if not json:
         say("ended")
+
+
+def usual_shards(machines: int, cores: int) -> int:
+    """How many proxies share the SIP address where nobody says: routers, balancers and media want cores as well."""
+    return max(1, min(machines, cores // 2, SHARDS_MAX))
 
 
 def _agent(folder: Path, token: str | None, name: str, host: str) -> int:

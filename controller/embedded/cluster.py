@@ -19,7 +19,8 @@ from controller.certificate import check
 from controller.embedded import memory
 from controller.embedded.child import Child, adopt_orphans, fork
 from controller.embedded.controller_process import Plan, Progress, decode, run_controller
-from controller.embedded.folder import CERTIFICATE, BrokerSettings, Credentials, DataFolder, EmbeddedError, Running, bind
+from controller.embedded.folder import CERTIFICATE, BrokerSettings, Credentials, DataFolder, EmbeddedError, Running
+from controller.embedded.sockets import Steer, bind, bind_sip
 from controller.founding import Founding
 from controller.provider import MachineRequest
 from controller.provider.local import LocalProvider, RunAgent
@@ -53,6 +54,8 @@ class Settings(NamedTuple):
     """First three numbers of the machines' addresses: ``127.0.1``."""
     ports: dict[str, int | None]
     """Ports of ``tls``, ``ws`` and ``wss``; 0: off, None: the usual one, or off where it is in use."""
+    shards: int = 1
+    """Proxies that share the SIP address (docs/adr/0007)."""
     certificate: Path | None = None
     """PEM for TLS; None: a self-signed one."""
     private_key: Path | None = None
@@ -79,7 +82,7 @@ class _Part:
 class EmbeddedCluster:
     """Broker, controller and machines of one host."""
 
-    def __init__(self, settings: Settings, folder: DataFolder, agent: RunAgent) -> None:
+    def __init__(self, settings: Settings, folder: DataFolder, agent: RunAgent, steer: Steer) -> None:
         """Bind what people know.
 
         Raises:
@@ -91,16 +94,17 @@ class EmbeddedCluster:
         self._broker: BrokerSettings = folder.broker()
         with contextlib.ExitStack() as stack:
             self._api = stack.enter_context(bind(settings.api_host, settings.api_port, socket.SOCK_STREAM, "--api-port"))
-            self._udp = stack.enter_context(bind(settings.address, settings.sip_port, socket.SOCK_DGRAM, "--sip-port or --address"))
-            sip_port = self._udp.getsockname()[1]  # one port for both, also where any was asked for
-            self._tcp = stack.enter_context(bind(settings.address, sip_port, socket.SOCK_STREAM, "--sip-port or --address"))
+            self._udp, self._tcp = bind_sip(settings.address, settings.sip_port, settings.shards, steer, "--sip-port or --address")
+            for each in (*self._udp, self._tcp):
+                stack.enter_context(each)
             self.off: dict[str, str] = {}
             """Transports that are off because their usual port cannot be had, and why."""
             self._others = {transport: bound for transport in USUAL_PORTS if (bound := self._bind_other(transport, stack)) is not None}
             self._certificate = self._pair() if self._others else (b"", b"")
             stack.pop_all()
         self._names = {f"machine-{index}": f"{settings.machine_net}.{index}" for index in range(1, settings.machines + 1)}
-        public = {"public-udp": self._udp, "public-tcp": self._tcp, **{f"public-{name}": bound for name, bound in self._others.items()}}
+        public = {f"public-udp-{share}" if share else "public-udp": bound for share, bound in enumerate(self._udp)}
+        public |= {"public-tcp": self._tcp, **{f"public-{name}": bound for name, bound in self._others.items()}}
         self._provider = LocalProvider(folder, agent, {name: bound.fileno() for name, bound in public.items()}, self._names)
         self._parts: dict[str, _Part] = {}
         self._selector = selectors.DefaultSelector()
@@ -115,7 +119,7 @@ class EmbeddedCluster:
         return Running(
             api=f"http://{_bracket(settings.api_host)}:{self._api.getsockname()[1]}",
             token=self._credentials.token,
-            sip=f"{_bracket(settings.address)}:{self._udp.getsockname()[1]}",
+            sip=f"{_bracket(settings.address)}:{self._tcp.getsockname()[1]}",
             users=self._credentials.users,
             pid=os.getpid(),
             transports={name: f"{_SCHEMES[name]}{_bracket(settings.address)}:{port}" for name, port in self._other_ports.items()},
@@ -208,7 +212,7 @@ class EmbeddedCluster:
         for pid in memory.descendants(os.getpid()):
             _signal(pid, signal.SIGKILL)
         _wait(memory.descendants(os.getpid()), time.monotonic() + 2.0)
-        for each in (self._api, self._udp, self._tcp, *self._others.values()):
+        for each in (self._api, *self._udp, self._tcp, *self._others.values()):
             each.close()
         self._selector.close()
         if self._report >= 0:
@@ -252,7 +256,8 @@ class EmbeddedCluster:
         settings, first = self.settings, "controller" not in self._parts
         founding = Founding(
             public_host=settings.address,
-            public_port=self._udp.getsockname()[1],
+            public_port=self._tcp.getsockname()[1],
+            public_shards=settings.shards,
             public_ports=self._other_ports,
             certificate=self._certificate[0],
             private_key=self._certificate[1],

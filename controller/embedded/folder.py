@@ -207,31 +207,6 @@ def standalone_broker(path: Path, host: str, port: int) -> BrokerSettings:
     return settings
 
 
-def bind(host: str, port: int, kind: socket.SocketKind, option: str) -> socket.socket:
-    """A bound (and for TCP listening) socket that is not inherited.
-
-    Raises:
-        EmbeddedError: the address is in use or not of this host; ``option`` says what to change.
-    """
-    name = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.socket(family, kind)
-    except OSError as error:
-        raise EmbeddedError(f"no socket for {host}: {error.strerror}") from error
-    try:
-        if kind == socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        if kind == socket.SOCK_STREAM:
-            bound.listen(1024)
-        bound.setblocking(False)
-    except OSError as error:
-        bound.close()
-        raise EmbeddedError(f"{host}:{port} ({name}) cannot be used: {error.strerror}; choose another one with {option}") from error
-    return bound
-
-
 def _free(host: str, port: int) -> bool:
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -203,6 +203,26 @@ def test_inherited_sockets_are_found_by_their_address_and_stay() -> None:
     assert inherited_sockets({"LISTEN_FDS": "2", "LISTEN_PID": "1"}) == []
 
 
+def test_sockets_of_one_address_are_told_apart_by_their_order() -> None:
+    group: list[socket.socket] = []
+    for _ in range(3):
+        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(("127.0.0.1", group[0].getsockname()[1] if group else 0))
+        group.append(one)
+    sockets = Sockets(group)
+    port = group[0].getsockname()[1]
+    specs = [Socket(name=f"public-udp-{share}", kind="udp", host="127.0.0.1", port=port, share=share) for share in range(4)]
+    for unit in ("u-1", "u-2"):  # all that may have to read them hold all of them
+        assert [sockets.take(unit, spec) for spec in specs[:3]] == group
+    sockets.release("u-1", specs[1:])
+    sockets.release("u-2")
+    assert all(each.fileno() >= 0 for each in group)
+    with pytest.raises(SocketError, match=f"udp 127.0.0.1:{port}: expected to inherit socket 3 of this address"):
+        sockets.take("u-1", specs[3])
+    sockets.close()
+
+
 def test_ipv6_sockets() -> None:
     sockets = Sockets([])
     (port,) = unused_ports("127.0.0.1", 1)

@@ -1,5 +1,7 @@
 """Calculation: incremental is the same as whole, an unchanged input is no change, only what is touched is written."""
 
+from collections import Counter
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from controller.calculation.derivation import derive, touched
 from controller.instructions import replace
-from controller.state import Cluster, Machine, Queue, Route, SealedKey, Status, Subject, Unit, UnitState, User
+from controller.state import Cluster, Machine, Ownership, Queue, Route, SealedKey, Status, Subject, Unit, UnitState, User
 from controller.tables import Draft, Tables, Write
 from telephony import config
 from tests.controller.world import World, machine
@@ -169,9 +171,9 @@ actions = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 5), actions)
-def test_whatever_happens_incremental_is_whole_and_it_comes_to_rest(machines: int, script: list[tuple[str, int]]) -> None:
-    world = World(machines)
+@given(st.integers(1, 5), st.integers(1, 3), actions)
+def test_whatever_happens_incremental_is_whole_and_it_comes_to_rest(machines: int, shards: int, script: list[tuple[str, int]]) -> None:
+    world = World(machines, shards=shards)
     world.run(1.0)
     for action, number in script:
         units = sorted(world.tables.all(Unit))
@@ -226,6 +228,11 @@ def test_whatever_happens_incremental_is_whole_and_it_comes_to_rest(machines: in
     world.check_incremental()
     assert not any(unit.leaving or unit.intent != "serve" for unit in world.tables.all(Unit).values())
     assert len(world.units("resource_database")) == 1
+    owner = world.tables.all(Ownership)["public"]
+    load = {unit.id: 0 for unit in world.units("proxy")} | Counter(share.proxy for share in owner.shares)
+    assert load.keys() == {unit.id for unit in world.units("proxy")}
+    assert max(load.values()) - min(load.values()) < 2
+    assert (len(owner.shares), owner.unwell, owner.unsettled) == (shards, {}, False)
     before = dict(world.tables.all(Unit))
     world.run(20.0, step=5.0)
     assert before == dict(world.tables.all(Unit))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from controller.embedded.child import fork
-from controller.embedded.folder import DataFolder, EmbeddedError, Running, bind, read_running
+from controller.embedded.folder import DataFolder, EmbeddedError, Running, read_running
 from controller.embedded.memory import descendants, pss_bytes
+from controller.embedded.sockets import bind
 
 RUNNING = Running(api="http://127.0.0.1:1", token="t", sip="127.0.0.1:5060", users={}, pid=1)
 

@@ -133,7 +133,7 @@ def test_the_database_hands_over_before_it_goes() -> None:
 
 def test_the_public_address_moves_before_its_proxy_drains() -> None:
     world = running()
-    owner = world.tables.all(Ownership)["public"].proxy
+    [owner] = world.tables.all(Ownership)["public"].proxies
     operation = switch(world, world.unit(owner).machine)
     for _ in range(40):
         world.now += 0.5
@@ -141,7 +141,7 @@ def test_the_public_address_moves_before_its_proxy_drains() -> None:
         if owner not in {unit.id for unit in world.units("proxy")} or world.unit(owner).intent == "drain":
             break
         world.report()
-    now = world.tables.all(Ownership)["public"].proxy
+    [now] = world.tables.all(Ownership)["public"].proxies
     assert now != owner
     for proxy in world.units("proxy"):
         written = world.configuration(proxy.id)
@@ -219,7 +219,8 @@ def test_a_pool_is_switched_machine_by_machine() -> None:
     assert {each.platform for each in world.tables.all(Machine).values()} == {"messaging"}
     assert not world.units("media_processor")
     assert len(world.units("resource_database")) == 1
-    assert world.unit(world.tables.all(Ownership)["public"].proxy).intent == "serve"
+    [owner] = world.tables.all(Ownership)["public"].proxies
+    assert world.unit(owner).intent == "serve"
 
 
 def test_one_machine_alone_is_switched_with_force() -> None:

@@ -62,7 +62,7 @@ def machine(index: int, platform: str = "voice", **fields: object) -> Machine:
 class World:
     """Tables and time."""
 
-    def __init__(self, machines: int = 4, platform: str = "voice") -> None:
+    def __init__(self, machines: int = 4, platform: str = "voice", shards: int = 1) -> None:
         self.now = 1000.0
         self.mint: Mint = CountingMint()
         self.sick: set[str] = set()
@@ -72,7 +72,7 @@ class World:
         self.deaf: set[str] = set()
         """Machines that acknowledge nothing."""
         records = [
-            Cluster(id="cluster", guest_targets=["9196"], nonce_secret=b"n"),
+            Cluster(id="cluster", guest_targets=["9196"], nonce_secret=b"n", public_shards=shards),
             Pool(id="default", platform=platform),
             User(id="1001", ha1={"MD5": "a"}),
             Route(id="00010", pattern="30XX", action="conference"),
