@@ -46,7 +46,7 @@ G_722 = _g722()
 NARROW, WIDE = L16(RATE), L16(16000)
 WIDE_TO_ROOM: Resampler = resampler(16000, RATE)
 ROOM_TO_WIDE: Resampler = resampler(RATE, 16000)
-CONCEALMENT = Concealment(RATE)
+CONCEALMENT, CONCEALMENT_WIDE = Concealment(RATE), Concealment(16000)
 ENCODER_BYTES = max(OPUS.encoder_bytes if OPUS else 0, G722.encoder_bytes)
 """Of a leg's row of encoder state."""
 DECODER_BYTES = max(OPUS.decoder_bytes if OPUS else 0, G722.decoder_bytes)

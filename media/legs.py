@@ -197,6 +197,8 @@ class Legs:
     healing: Bool
     """The last frame was made up: the next one is faded in."""
     concealment: Annotated[NDArray[Any], coders.CONCEALMENT.state]
+    concealment_wide: Annotated[NDArray[Any], coders.CONCEALMENT_WIDE.state]
+    """Of G.722."""
 
     # Codecs with a memory (`media.coding`); touched only where such a codec is used
     packets: Annotated[U8, 2 * RING_FRAMES, PACKET_BYTES_MAX]
@@ -206,6 +208,8 @@ class Legs:
     pcm: Annotated[I16, PCM_SAMPLES]
     """Decoded and not yet heard."""
     pcm_count: I16
+    pcm_at: I64
+    """Where they begin: number of the 10 ms of the stream."""
     encoding: U32
     """Encoders of legs of one codec with the same number have the same settings."""
     follows: I64
@@ -360,7 +364,7 @@ class Legs:
         self.used[leg] = False
 
 
-_LARGE = ("packets", "encoder", "decoder", "pcm", "note", "digit_ear", "line_ear", "silence_ear", "answer_ear")
+_LARGE = ("packets", "encoder", "decoder", "pcm", "note", "concealment_wide", "digit_ear", "line_ear", "silence_ear", "answer_ear")
 """Not zeroed when a row is given out: they would become real memory for every leg."""
 
 

@@ -2,24 +2,26 @@
 
 Rules:
 - G.711 is a table lookup for a whole block; legs of other codecs are taken out of the block, served, and put back.
-- A gap is filled as G.711 appendix I does; Opus fills its own, by the redundancy in the packet after it where there is some. After comfort
+- A gap is filled as G.711 appendix I does; Opus fills its own, by the redundancy in the packet after it where there is some. What is
+  there of a frame stays where it belongs: packets of 10 to 60 ms may follow each other, and any of them be lost. After comfort
   noise of the peer a gap is silence that was meant, and sounds as the peer says (RFC 3389); not in larger rooms, which cost their talkers.
 - Frames that say nothing are not decoded where most are such. What many hear alike is encoded once for each codec and its settings: one
   leg's encoder serves all of them. A leg that hears something of its own again goes on from the state of the encoder that it followed.
-- A packet of Opus or L16 longer than a frame is decoded once; what is over waits in `Legs.pcm`. Each 10 ms of L16 that are not there are
-  filled as gaps of G.711.
+- A packet of Opus or L16 longer than a frame is decoded once; what is over waits in `Legs.pcm`.
 """
 
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import count_nonzero as how_many
+from numpy.typing import NDArray
 
 from media import coders, g711, levels
 from media.arrays import I16, I32, I64, U8, Bool, Index
 from media.codecs import G722, L16, L16_WIDE, OPUS, PCMA
 from media.coding.codec import Codec, StateError
+from media.concealment import Concealment
 from media.jitter import PAUSE_FRAMES, Frames, JitterRing, PacketRing, Playout
 from media.legs import FRAME_SAMPLES, HALF_SAMPLES, NOISE, PCM_SAMPLES, Legs
 from media.mixer import Mixer
@@ -104,6 +106,7 @@ class Transcoder:
             legs.pcm_count[opus] = 0
         if len(wide) and coders.G_722:
             coders.G_722.reset_decoder(self._g722_in, wide)
+            legs.concealment_wide[wide] = np.zeros(1, coders.CONCEALMENT_WIDE.state)[0]
             legs.narrow[wide] = np.zeros(1, coders.WIDE_TO_ROOM.state)[0]
         linear = leg[codec >= L16]
         if len(linear):
@@ -165,43 +168,94 @@ class Transcoder:
     def _hear_g722(self, leg: Index) -> I16:
         legs, codec = self._legs, coders.G_722
         frames = self._ring.take(leg)
-        samples = np.zeros((len(leg), 2 * FRAME_SAMPLES), np.int16)
+        samples = np.zeros((len(leg), 4 * HALF_SAMPLES), np.int16)
         there = np.flatnonzero(frames.whole)
         if len(there) and codec is not None:
             sizes = np.full(len(there), FRAME_SAMPLES, np.int32)
             samples[there], _ = codec.decode(self._g722_in, leg[there], self._ring.read(frames.slot[there]), sizes)
+        if len(there) < len(leg) and codec is not None:
+            for half in (0, 1):
+                row = np.flatnonzero(frames.halves[:, half] & ~frames.whole)
+                if not len(row):
+                    continue
+                code = self._ring.read(frames.slot[row])[:, half * HALF_SAMPLES : (half + 1) * HALF_SAMPLES]
+                sound, _ = codec.decode(self._g722_in, leg[row], code, np.full(len(row), HALF_SAMPLES, np.int32))
+                samples[row, 2 * half * HALF_SAMPLES : 2 * (half + 1) * HALF_SAMPLES] = sound
+        self._heal(leg, legs.concealment_wide, coders.CONCEALMENT_WIDE, samples, ~frames.halves)
         state = legs.narrow[leg]
         out: I16 = coders.WIDE_TO_ROOM(state, samples)
         legs.narrow[leg] = state
+        self._hush(leg, out, np.flatnonzero(~frames.halves.any(axis=1) & legs.quiet[leg]))
         return out
+
+    def _heal(self, leg: Index, states: NDArray[Any], how: Concealment, samples: I16, lost: Bool) -> None:
+        """Make up each 10 ms of a frame that is not there, bool[n, 2], where a gap is not meant or too long."""
+        legs = self._legs
+        missing, half = legs.missing[leg], samples.shape[1] // 2
+        filled = ~lost.all(axis=1) | ((missing > 0) & (missing <= CONCEALED_FRAMES))
+        lost = lost & (filled & legs.playing[leg] & ~legs.quiet[leg])[:, None]
+        lost[np.flatnonzero(lost.any(axis=1))[CONCEALED_MAX:]] = False
+        state = states[leg]
+        for number in (0, 1):
+            how(state, samples[:, number * half : (number + 1) * half], lost[:, number])
+        states[leg] = state
 
     def _hear_opus(self, leg: Index) -> I16:
         legs = self._legs
         play, live = self._playout.due(leg)
-        out = np.zeros((len(leg), FRAME_SAMPLES), np.int16)
-        count = legs.pcm_count[leg].astype(np.int64)
-        present = count > 0
-        for half in (0, 1):
+        count = self._waiting(leg, play)
+        missing = legs.missing[leg]
+        fill = ~legs.quiet[leg] & (missing < PAUSE_FRAMES) & (missing >= 0)
+        present: Bool = (count > 0) & live
+        for half, end in enumerate((HALF_SAMPLES, FRAME_SAMPLES)):
             slot, there = self._packets.find(leg, 2 * play + half)
-            row = np.flatnonzero(there & live & (count < FRAME_SAMPLES))
+            short = live & (count < end)
+            row = np.flatnonzero(short & there)
             if len(row):
                 count[row] = self._decode(leg[row], slot[row], count[row])
                 present[row] = True
-        gap = np.flatnonzero(
-            live & (count < FRAME_SAMPLES) & ~legs.quiet[leg] & (legs.missing[leg] < PAUSE_FRAMES) & (legs.missing[leg] >= 0)
-        )
-        if len(gap):
-            count[gap] = self._conceal_opus(leg[gap], play[gap], count[gap])
-        have = np.flatnonzero(count >= FRAME_SAMPLES)
-        some = leg[have]
-        out[have] = legs.pcm[some, :FRAME_SAMPLES]
-        rest = count[have] - FRAME_SAMPLES
+            gap = np.flatnonzero(short & ~there & fill)
+            if len(gap):
+                self._fill_opus(leg, play, count, gap, half)
+            self._silence(leg, count, np.flatnonzero(live & (count < end)), end)
+        held = np.flatnonzero(~live & legs.playing.take(leg) & fill)
+        if len(held):
+            # The buffer grows: what waits moves on by a frame that is made up behind it.
+            self._conceal_opus(leg, None, count, held, FRAME_SAMPLES)
+        self._silence(leg, count, np.flatnonzero(count < FRAME_SAMPLES), FRAME_SAMPLES)
+        out = self._shift(leg, count)
+        legs.pcm_at[leg] = 2 * (play + live)
+        self._playout.settle(leg, present)
+        return out
+
+    def _waiting(self, leg: Index, play: I64) -> I64:
+        """int64[n]: decoded samples that wait, from the beginning of the frame that is due on; what is older is thrown away."""
+        legs = self._legs
+        count = legs.pcm_count[leg].astype(np.int64)
+        behind = (2 * play - legs.pcm_at[leg]) * HALF_SAMPLES
+        for row in np.flatnonzero((behind != 0) & (count > 0)).tolist():
+            rest = count[row] - behind[row] if 0 < behind[row] < count[row] else 0
+            legs.pcm[leg[row], :rest] = legs.pcm[leg[row], count[row] - rest : count[row]].copy()
+            count[row] = rest
+        return count
+
+    def _silence(self, leg: Index, count: I64, short: Index, end: int) -> None:
+        """What waits of some legs, rows ``short``, is so many samples long from now on: silence where there is nothing else."""
+        if len(short):
+            sound = self._legs.pcm[leg[short], :end]
+            sound[np.arange(end) >= count[short, None]] = 0
+            self._legs.pcm[leg[short], :end] = sound
+            count[short] = end
+
+    def _shift(self, leg: Index, count: I64) -> I16:
+        """int16[n, 160]: the frame at the front of what waits; the rest goes on waiting."""
+        legs = self._legs
+        out: I16 = legs.pcm[leg, :FRAME_SAMPLES]
+        rest = count - FRAME_SAMPLES
         longest = int(rest.max(initial=0))
         if longest:
-            legs.pcm[some, :longest] = legs.pcm[some, FRAME_SAMPLES : FRAME_SAMPLES + longest]
-        count[have] = rest
-        legs.pcm_count[leg] = count
-        self._playout.settle(leg, present)
+            legs.pcm[leg, :longest] = legs.pcm[leg, FRAME_SAMPLES : FRAME_SAMPLES + longest]
+        legs.pcm_count[leg] = rest
         return out
 
     def _decode(self, leg: Index, slot: Index, count: I64) -> I64:
@@ -222,47 +276,50 @@ class Transcoder:
             count[row] = begin + fits
         return count
 
-    def _conceal_opus(self, leg: Index, play: I64, count: I64) -> I64:
-        """The rest of a frame, from the packet after the gap if it is there and has redundancy."""
+    def _fill_opus(self, leg: Index, play: I64, count: I64, gap: Index, half: int) -> None:
+        """Make up 10 ms that are not there, before what is, or a whole frame at once, for so is its redundancy."""
+        _, after = self._packets.find(leg[gap], 2 * play[gap] + 1)
+        alone = after | (half > 0)
+        for part, width in ((gap[alone], HALF_SAMPLES), (gap[~alone], FRAME_SAMPLES)):
+            if len(part):
+                self._conceal_opus(leg, 2 * play + half + width // HALF_SAMPLES, count, part, width)
+
+    def _conceal_opus(self, leg: Index, half: I64 | None, count: I64, row: Index, width: int) -> None:
+        """So many samples more for some rows, from the packet after them (number of its 10 ms) if it is there and has redundancy."""
         codec = coders.OPUS
         if codec is None:
-            return count
-        slot, there = self._packets.find(leg, 2 * play + 2)
-        size = np.where(there, self._packets.size[slot], 0).astype(np.int32)
-        payload = self._packets.data[slot, : int(size.max(initial=1))]
-        samples = codec.recover(self._opus_in, leg, payload, size, FRAME_SAMPLES)
-        return self._append(leg, count, samples, np.full(len(leg), FRAME_SAMPLES, np.int32))
+            return
+        some = leg[row]
+        if half is None:
+            samples = codec.conceal(self._opus_in, some, width)
+        else:
+            slot, there = self._packets.find(some, half[row])
+            size = np.where(there, self._packets.size[slot], 0).astype(np.int32)
+            payload = self._packets.data[slot, : int(size.max(initial=1))]
+            samples = codec.recover(self._opus_in, some, payload, size, width)
+        count[row] = self._append(some, count[row], samples, np.full(len(row), width, np.int32))
 
     def _hear_linear(self, number: int, leg: Index) -> I16:
         legs = self._legs
         play, live = self._playout.due(leg)
-        count = legs.pcm_count[leg].astype(np.int64)
+        count = self._waiting(leg, play)
         lost = np.zeros((len(leg), 2), np.bool_)
         for half, end in enumerate((HALF_SAMPLES, FRAME_SAMPLES)):
             slot, there = self._packets.find(leg, 2 * play + half)
             row = np.flatnonzero(there & live & (count < end))
             if len(row):
                 count[row] = self._read_linear(number, leg[row], slot[row], count[row])
-            short = np.flatnonzero(count < end)
-            legs.pcm[leg[short], end - HALF_SAMPLES : end] = 0
-            count[short], lost[short, half] = end, True
-        out: I16 = legs.pcm[leg, :FRAME_SAMPLES]
-        rest = count - FRAME_SAMPLES
-        longest = int(rest.max(initial=0))
-        if longest:
-            legs.pcm[leg, :longest] = legs.pcm[leg, FRAME_SAMPLES : FRAME_SAMPLES + longest]
-        legs.pcm_count[leg] = rest
+            lost[:, half] = (count < end) | ~live
+            self._silence(leg, count, np.flatnonzero(live & (count < end)), end)
+        now = np.flatnonzero(live)
+        out = np.zeros((len(leg), FRAME_SAMPLES), np.int16)
+        out[now] = self._shift(leg[now], count[now])
+        legs.pcm_count[leg[~live]] = count[~live]
+        legs.pcm_at[leg] = 2 * (play + live)
         present: Bool = np.asarray(~lost.all(axis=1))
         self._playout.settle(leg, present)
-        quiet, missing = legs.quiet[leg], legs.missing[leg]
-        self._hush(leg, out, np.flatnonzero(~present & quiet))
-        filled = present | ((missing > 0) & (missing <= CONCEALED_FRAMES))
-        lost &= (filled & legs.playing[leg] & ~quiet)[:, None]
-        lost[np.flatnonzero(lost.any(axis=1))[CONCEALED_MAX:]] = False
-        state = legs.concealment[leg]
-        for half in (0, 1):
-            coders.CONCEALMENT(state, out[:, half * HALF_SAMPLES : (half + 1) * HALF_SAMPLES], lost[:, half])
-        legs.concealment[leg] = state
+        self._hush(leg, out, np.flatnonzero(~present & legs.quiet[leg]))
+        self._heal(leg, legs.concealment, coders.CONCEALMENT, out, lost)
         return out
 
     def _read_linear(self, number: int, leg: Index, slot: Index, count: I64) -> I64:
