@@ -56,6 +56,7 @@ REPEATABLE = frozenset(
     {
         ("routing", "route"),
         ("resource_database", "bind"),
+        ("resource_database", "bind-each"),
         ("resource_database", "lookup"),
         ("resource_database", "claim"),
         ("resource_database", "release"),

@@ -3,6 +3,7 @@
 | operation | request | response | errors |
 | --- | --- | --- | --- |
 | ``bind`` | `Bind` | `Bound` | ``out-of-order`` (older CSeq of the same Call-ID), ``full`` |
+| ``bind-each`` | `BindEach` | `BoundEach` | |
 | ``unbind`` | `Unbind` | `Bound` | |
 | ``lookup`` | `Lookup` | `Bound` | |
 | ``claim`` | `Claim` | `Holder` | ``full`` |
@@ -73,6 +74,47 @@ class Bind(msgspec.Struct, frozen=True, kw_only=True):
     bindings: list[BindingChange] = []
     wildcard: bool = False
     """``Contact: *`` with ``Expires: 0``: remove all."""
+
+
+BINDS_MAX = 64
+"""`Bind` of one `BindEach`."""
+BINDS_BYTES_MAX = 64 * 1024
+"""Of one `BindEach`, together; one that is longer goes alone."""
+BOUND_BYTES_MAX = 64 * 1024
+"""What a `BoundEach` holds before the rest is put off."""
+
+
+class BindEach(msgspec.Struct, frozen=True, array_like=True):
+    """Carry out several `Bind` in their order, each as if it had come alone."""
+
+    binds: list[msgspec.Raw]
+    """msgpack of a `Bind` each: one that cannot be read costs the others nothing."""
+
+
+class Reached(msgspec.Struct, frozen=True, array_like=True):
+    """What the answer to a REGISTER says of one binding; the fields are those of `Binding`."""
+
+    contact: str
+    expires_at: float
+    q: float
+    instance: str
+    reg_id: int
+
+
+class BoundOne(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one `Bind`."""
+
+    status: str
+    """``ok``, an error of ``bind``, or ``retry``: nothing was done, since the answer would have become too long."""
+    bindings: list[Reached] = []
+    """All that the user has now, in the order of `Bound`."""
+
+
+class BoundEach(msgspec.Struct, frozen=True, array_like=True):
+    """What became of each `Bind`, in their order."""
+
+    bound: list[BoundOne | None]
+    """None, the usual case: the user has the one binding that was asked for and no other, for as long as was asked."""
 
 
 class Unbind(msgspec.Struct, frozen=True, kw_only=True):

@@ -166,6 +166,7 @@ class Proxy:
 
     def closed(self, flow: Flow, now: float) -> None:
         """A connection ended, or a destination refuses."""
+        self._registrations.send(now)  # what came over it goes before its end
         self.flows.closed(flow, self._way.tokens)
         self.transactions.closed(flow, now)
 
@@ -532,7 +533,7 @@ class Proxy:
             return
         if user != name:
             raise RefusedError(403, "To names another user")
-        self._registrations.request(server, message, user)
+        self._registrations.request(server, message, user, now)
 
     def _options(self, server: ServerTransaction, message: Message, now: float) -> None:
         """OPTIONS to the proxy itself (section 11)."""

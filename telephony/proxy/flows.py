@@ -35,11 +35,10 @@ class Flows:
         self._bound: dict[Flow, list[str]] = {}
         """By connections, the number of which the shell bounds."""
 
-    def registered(self, flow: Flow, message: Message) -> None:
-        """A REGISTER that came over a flow was taken."""
+    def registered(self, flow: Flow, user: str) -> None:
+        """A user's REGISTER that came over a flow goes to the database."""
         if flow.connection:
             users = self._bound.setdefault(flow, [])
-            user = _user(message)
             if user not in users and len(users) < USERS_OF_FLOW_MAX:
                 users.append(user)
 

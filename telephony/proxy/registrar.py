@@ -1,7 +1,7 @@
 """REGISTER: what a user's phone says about where it is reached (RFC 3261 section 10.3, RFC 3327, RFC 5626).
 
 Rules:
-- The bindings live in the resource database: a REGISTER becomes one job ``bind``, its reply the response.
+- The bindings live in the resource database: a REGISTER becomes a `Bind`, what the database says of it the response.
 - A contact's Path is our public address with the token of the flow that the REGISTER came over: calls go back there,
   through any NAT, whatever the contact says.
   Proxies between us, which say so in a Path of their own, come after it in the route (RFC 3327); the answer repeats them.
@@ -11,9 +11,7 @@ Rules:
   often the flow is to be kept alive (RFC 5626 sections 4.4.1, 5.4 and 6).
 """
 
-import msgspec
-
-from telephony.jobs.resource import Bind, BindingChange, Bound
+from telephony.jobs.resource import Bind, BindingChange, Reached
 from telephony.sip.address import Address
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
@@ -32,16 +30,13 @@ FLOW_TIMER_SECONDS = 120
 """A flow that is silent for longer may be taken for dead."""
 REG_ID_MAX = 2**31 - 1
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Bound)
-
 
 class TooBriefError(Exception):
     """An expiry below `EXPIRES_MIN_SECONDS`."""
 
 
-def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
-    """The body of the job ``bind``.
+def read_register(message: Message, user: str, path: str, flow: Flow) -> Bind:
+    """What the resource database is asked for.
 
     Raises:
         MessageError: a Contact or Expires that cannot be taken.
@@ -82,7 +77,7 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> bytes:
                 ice=address.parameter("+sip.ice") is not None,
             )
         )
-    return _encoder.encode(Bind(aor=user, call_id=message.call_id, cseq=message.cseq, bindings=changes, wildcard=wildcard))
+    return Bind(aor=user, call_id=message.call_id, cseq=message.cseq, bindings=changes, wildcard=wildcard)
 
 
 def _path(message: Message) -> list[str]:
@@ -107,15 +102,17 @@ def outbound(message: Message) -> bool:
     return "outbound" in (tag.lower() for tag in message.get_all("supported"))
 
 
-def read_bound(body: bytes, message: Message, now: float) -> list[tuple[str, str]]:
-    """Contact headers of the 200, and what it says of flows.
+def as_asked(bind: Bind, now: float) -> list[Reached]:
+    """What a user has after a `Bind` of one contact, and nothing besides."""
+    (change,) = bind.bindings
+    return [Reached(change.contact, now + change.expires_seconds, change.q, change.instance, change.reg_id)]
 
-    Raises:
-        msgspec.DecodeError: the database's reply cannot be read.
-    """
+
+def answer_headers(bindings: list[Reached], message: Message, now: float) -> list[tuple[str, str]]:
+    """Contact headers of the 200, and what it says of flows."""
     headers = []
     flows = False
-    for binding in _decoder.decode(body).bindings:
+    for binding in bindings:
         left = int(binding.expires_at - now)
         if left > 0:
             quality = "" if binding.q == 1.0 else f";q={binding.q:.3g}"

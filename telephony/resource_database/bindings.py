@@ -2,8 +2,9 @@
 
 import msgspec
 
-from telephony.jobs.resource import Bind, Binding, BindingChange, Unbind
-from telephony.resource_database.store import KEY_BYTES_MAX, Store
+from telephony.jobs.protocol import BAD_REQUEST, OK, RETRY
+from telephony.jobs.resource import BINDS_MAX, BOUND_BYTES_MAX, Bind, BindEach, Binding, BindingChange, BoundOne, Reached, Unbind
+from telephony.resource_database.store import KEY_BYTES_MAX, FullError, Store
 from telephony.sip.uri import Uri
 
 CONTACTS_MAX = 32
@@ -13,6 +14,15 @@ TABLE = "bindings"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Binding]).decode
+_decode_bind = msgspec.msgpack.Decoder(Bind).decode
+_AS_ASKED = msgspec.Raw(_encode(None))
+_PUT_OFF = msgspec.Raw(_encode(BoundOne(RETRY)))
+
+
+class BoundEachRead(msgspec.Struct, frozen=True, array_like=True):
+    """A `BoundEach` whose parts are encoded."""
+
+    bound: list[msgspec.Raw]
 
 
 class BindError(Exception):
@@ -84,6 +94,41 @@ def change(store: Store, request: Bind, now: float) -> list[Binding]:
     if len(bindings) > CONTACTS_MAX:
         raise BindError("full", f"more than {CONTACTS_MAX} contacts")
     return _write(store, request.aor, bindings)
+
+
+def change_each(store: Store, request: BindEach, now: float) -> tuple[BoundEachRead, list[str]]:
+    """Carry out several REGISTERs, each for itself; what became of them, and whose bindings were looked at.
+
+    Raises:
+        BindError: ``bad-request``: they are too many.
+    """
+    if len(request.binds) > BINDS_MAX:
+        raise BindError(BAD_REQUEST, f"at most {BINDS_MAX} were expected, {len(request.binds)} came")
+    bound: list[msgspec.Raw] = []
+    users: list[str] = []
+    size = 0
+    for body in request.binds:
+        if size > BOUND_BYTES_MAX:
+            bound.append(_PUT_OFF)
+            continue
+        try:
+            bind = _decode_bind(body)
+            bindings = change(store, bind, now)
+        except BindError as error:
+            one = BoundOne(error.code)
+        except FullError:
+            one = BoundOne("full")
+        except (msgspec.DecodeError, ValueError):
+            one = BoundOne(BAD_REQUEST)
+        else:
+            users.append(bind.aor)
+            if len(bindings) == 1 == len(bind.bindings) and bind.bindings[0].expires_seconds > 0:
+                bound.append(_AS_ASKED)
+                continue
+            one = BoundOne(OK, [Reached(each.contact, each.expires_at, each.q, each.instance, each.reg_id) for each in bindings])
+        bound.append(encoded := msgspec.Raw(_encode(one)))
+        size += len(encoded)
+    return BoundEachRead(bound), users
 
 
 def forget(store: Store, request: Unbind, now: float) -> list[Binding]:

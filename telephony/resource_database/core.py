@@ -17,6 +17,7 @@ from telephony.effects import Effect, Notify, Reply, Tell
 from telephony.jobs.protocol import BAD_REQUEST, MOVED, OK, RETRY
 from telephony.jobs.resource import (
     Bind,
+    BindEach,
     Bound,
     Busy,
     Changes,
@@ -44,6 +45,7 @@ MEMBERS_MAX = 1000
 _encode = msgspec.msgpack.Encoder().encode
 _REQUESTS: dict[str, type[msgspec.Struct]] = {
     "bind": Bind,
+    "bind-each": BindEach,
     "unbind": Unbind,
     "lookup": Lookup,
     "claim": Claim,
@@ -194,6 +196,10 @@ class ResourceDatabase:
         pass
 
     def _do(self, job: Job, request: object, store: Store, predecessor: Predecessor, now: float) -> tuple[str, msgspec.Struct | str]:
+        if isinstance(request, BindEach):
+            each, users = bindings.change_each(store, request, now)
+            self._tell(users, store, now)
+            return OK, each
         if isinstance(request, Lookup):
             return OK, Bound(bindings=bindings.read(store, request.aor, now))
         if isinstance(request, Unbind):

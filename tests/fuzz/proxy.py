@@ -10,7 +10,7 @@ import random
 import msgspec
 
 from telephony.effects import Ask, Locate, Send
-from telephony.jobs.resource import Binding, Bound
+from telephony.jobs.resource import Binding, Bound, BoundEach
 from telephony.proxy.core import Proxy
 from telephony.sip.digest import Credentials
 from telephony.sip.errors import MessageError
@@ -125,8 +125,10 @@ class Fuzzed:
         elif kind == b"J" and self.asks:
             binding = Binding(contact="sip:1001@192.0.2.99", path="<sip:p;lr>", expires_at=self.now + 60)
             ok = rest == b"ok"
-            body = msgspec.msgpack.encode(Bound(bindings=[binding])) if ok else rest
-            self.proxy.reply(self.asks.pop().id, "ok" if ok or rest else "timeout", body, "database", self.now)
+            ask = self.asks.pop()
+            answer = BoundEach([None]) if ask.operation == "bind-each" else Bound(bindings=[binding])
+            body = msgspec.msgpack.encode(answer) if ok else rest
+            self.proxy.reply(ask.id, "ok" if ok or rest else "timeout", body, "database", self.now)
         elif kind == b"L" and self.locates:
             hops = [Hop("tcp" if rest[:1] == b"t" else "udp", "192.0.2.97", 5060), Hop("udp", "192.0.2.96", 5070)][: len(rest)]
             self.proxy.located(self.locates.pop().id, Located(hops, not hops), self.now)

@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from telephony.config import Peer
 from telephony.effects import Ask, Send
-from telephony.jobs.resource import Bind, Binding, Bound, Unbind
+from telephony.jobs.resource import Bind, Unbind
 from telephony.proxy.core import Proxy
 from telephony.sip import digest
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message, make_request, make_response
+from tests.telephony.proxy.registering import binds, bound
 from tests.telephony.proxy.setting import OTHER, OWN, ROUTERS, configuration
 
 TCP = Flow("tcp", "public-tcp", "192.0.2.1", 40000, 7)
@@ -211,12 +212,11 @@ def registered(core: Proxy, flow: Flow, contact: str, *headers: tuple[str, str])
         core.receive(message.serialize(), flow, 0.0)
         if not number:
             challenges = sent(core)[0][0].get_lines("www-authenticate")
+    core.timeout(0.1)
     (ask,) = core.take()
     assert isinstance(ask, Ask)
-    bind = msgspec.msgpack.decode(ask.body, type=Bind)
-    (change,) = bind.bindings
-    binding = Binding(contact=change.contact, path=change.path, expires_at=600.0, instance=change.instance, reg_id=change.reg_id)
-    core.reply(ask.id, "ok", msgspec.msgpack.encode(Bound(bindings=[binding])), "db", 0.0)
+    (bind,) = binds(ask)
+    core.reply(ask.id, "ok", bound(None), "db", 0.0)
     ((done, back),) = sent(core)
     assert (done.status, back) == (200, flow)
     return bind, done

@@ -7,11 +7,25 @@ import msgspec
 from telephony.config import Jobs, ResourceDatabaseConfiguration
 from telephony.core import Job
 from telephony.effects import Ask, Effect, Notify, Reply, Tell
-from telephony.jobs.resource import Bound, Busy, ChangesRead, Claim, Done, Holder, Lookup, Members, MemberStates, PageRead, Unclaim
+from telephony.jobs.resource import (
+    Bound,
+    BoundEach,
+    Busy,
+    ChangesRead,
+    Claim,
+    Done,
+    Holder,
+    Lookup,
+    Members,
+    MemberStates,
+    PageRead,
+    Unclaim,
+)
 from telephony.resource_database.core import ResourceDatabase
 
 RESPONSES: dict[str, type[msgspec.Struct]] = {
     "bind": Bound,
+    "bind-each": BoundEach,
     "lookup": Bound,
     "unbind": Bound,
     "claim": Holder,
