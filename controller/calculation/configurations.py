@@ -76,7 +76,7 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         public_host=cluster.public_host,
         public_port=cluster.public_port,
         public=unit.id in heard_by,
-        public_shards=[_hearer(draft, proxy) for proxy in heard_by] if len(heard_by) > 1 else [],
+        public_shards=[_hearer(draft, proxy) for proxy in heard_by],
         public_ports=cluster.public_ports,
         certificate=cluster.certificate,
         private_key=cluster.private_key,

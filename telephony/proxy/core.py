@@ -31,6 +31,7 @@ from telephony.proxy.counters import Counters
 from telephony.proxy.defence import Defence, Limits
 from telephony.proxy.flows import Flows, keepalive
 from telephony.proxy.forwarding import Forwarding
+from telephony.proxy.handing import HANDED, Handing
 from telephony.proxy.outside import Outside, Sending
 from telephony.proxy.registration import RETRY, Registrations, owner
 from telephony.proxy.report import Report
@@ -83,6 +84,7 @@ class Proxy:
         self._configuration: ProxyConfiguration | None = None
         self._way: Way
         self.outside = Outside(self)
+        self._handing = Handing(self)
         self.name_servers: list[str] = []
         self._authentication: Authentication
         self._secret = b""
@@ -138,6 +140,8 @@ class Proxy:
         try:
             self.transactions.receive(Message.parse(data), flow, now)
         except MessageError as error:
+            if data[:1] == HANDED and self._handing.take(data, flow, now):
+                return
             if flow.transport == "udp" and (answer := keepalive(data, flow)) is not None:
                 if answer:
                     self.out.append(Send(answer, flow))
@@ -282,6 +286,8 @@ class Proxy:
     def acknowledged(self, message: Message, flow: Flow, now: float) -> None:
         """ACK of a 2xx: passed on without a transaction (section 16.6)."""
         way = self._way
+        if not message.has("route") and self._handing.give(message, flow, way.former(flow)):
+            return
         try:
             if message.spend_hop() == 0:
                 raise RefusedError(483)
@@ -304,6 +310,8 @@ class Proxy:
         """A response without a transaction, of a proxy before us: passed on by its Via, from or to routers alone."""
         way = self._way
         sent_by = message.via.partition(" ")[2].partition(";")[0].strip()
+        if sent_by in way.sent_by and self._handing.give(message, flow, way.maker(message.branch)):
+            return
         self.counters.dropped += 1
         if sent_by not in way.sent_by or message.pop("via") is None or not message.has("via"):
             return
@@ -312,8 +320,8 @@ class Proxy:
             host, port = via.response_address
         except (ValueError, MessageError):
             return
-        to_router = way.is_router(host, port)
-        if not (to_router or way.is_router(flow.host, flow.port)):
+        inside = (host, port) in way.cluster
+        if not (inside or way.is_router(flow.host, flow.port)):
             return
         transport = via.transport.lower()
         direct = literal(host, port, transport, False)
@@ -322,7 +330,7 @@ class Proxy:
             self.outside.respond(message, Sought(host, via.port, transport))
         elif transport in ("udp", "tcp"):
             self.counters.dropped -= 1
-            self.out.append(Send(message.serialize(), Flow(transport, f"{'sip' if to_router else 'public'}-{transport}", host, port)))
+            self.out.append(Send(message.serialize(), Flow(transport, f"{'sip' if inside else 'public'}-{transport}", host, port)))
 
     def unacknowledged(self, transaction: ServerTransaction, now: float) -> None:
         """A failure response without ACK: nothing is left to do."""
@@ -542,6 +550,9 @@ class Proxy:
     def _cancel(self, server: ServerTransaction, message: Message, now: float) -> None:
         cancelled = self.transactions.cancelled(message)
         if cancelled is None:
+            if self._handing.give(message, server.source, self._way.former(server.source)):
+                server.abandon()
+                return
             raise RefusedError(481)
         self.refuse(server, message, 200, now)
         forwarding = cancelled.user

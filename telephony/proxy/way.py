@@ -10,11 +10,12 @@ Rules:
   of the public address, and adds a Record-Route for each side over UDP too.
 - A flow that another proxy holds is reached through that proxy; what came from a proxy is not handed to a third one.
 - The public UDP address may be heard by several proxies, each of them hearing its share of the peers (`telephony.shard`): what
-  goes to a peer leaves through the one that hears it.
+  goes to a peer leaves through the one that hears it. Branches bear the mark of who made them: an answer that another proxy
+  hears, since the share has passed to it, finds back (`telephony.proxy.handing`).
 - What goes to an address or a name outside leaves through the proxy that serves the public address: answers come there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from zlib import crc32
 
@@ -120,6 +121,9 @@ class Way:
         self._own = {(configuration.host, configuration.port), self._public_address}
         self._own |= {(configuration.public_host, port) for port in configuration.public_ports.values()}
         own = _bracketed(configuration.host, configuration.port)
+        self._mark = mark(own)
+        self._makers = {mark(_bracketed(*proxy)): proxy for proxy in map(host_port, configuration.proxies)}
+        self._makers.pop(self._mark, None)
         self._public = _bracketed(configuration.public_host, configuration.public_port)
         others = {transport: _bracketed(configuration.public_host, port) for transport, port in configuration.public_ports.items()}
         self.sent_by = (own, self._public, *others.values())
@@ -149,6 +153,10 @@ class Way:
         """Who hears which peers of the public UDP address."""
         if len(self._shards) > SHARDS_MAX:
             raise ValueError(f"at most {SHARDS_MAX} shards of the public address, not {len(self._shards)}")
+        self._formers: tuple[tuple[str, int] | None, ...] = tuple(
+            _former(share, hearer, before, self._makers.values()) for share, hearer in enumerate(self._shards)
+        )
+        """Who heard each share before, where that is another proxy that is still there."""
         self.transports = tuple(transport for transport in ("udp", "tcp", "tls") if f"public-{transport}" in self._vias)
         """What we can send outside with, in the order in which we prefer it."""
         self.families = ("AAAA",) if ":" in configuration.public_host else ("A",)
@@ -309,15 +317,27 @@ class Way:
     def at_hearer(self, message: Message, target: Target) -> Target:
         """What goes to a peer of the public UDP address leaves through the proxy that will hear its answer."""
         flow = target.flow
-        if not self._shards or flow.socket != "public-udp" or self.relayed(message):
+        if not self._shards or flow.socket != "public-udp":
             return target
-        hearer = self._shards[shard_of(flow.host, flow.port, len(self._shards))]
-        if hearer == self._address:
+        hearer = self._shards[self._share(flow)]
+        if hearer == self._address or self.relayed(message):
             return target
         route = f"<sip:{self.tokens.make(flow)}@{self._public};lr{';outside' if target.outside else ''}>"
         relay = Target(Flow("udp", "sip-udp", *hearer), relay_route=route, user=target.user)
         relay.uri, relay.routes = target.uri, target.routes
         return relay
+
+    def maker(self, branch: str) -> tuple[str, int] | None:
+        """The other proxy that made a branch of the cluster's; None: none that is there, or ourselves."""
+        return self._makers.get(branch[-2 * MARK_DIGITS : -MARK_DIGITS])
+
+    def former(self, flow: Flow) -> tuple[str, int] | None:
+        """The proxy that heard this peer before us; None: nobody did, or it is gone."""
+        return self._formers[self._share(flow)] if self._formers and flow.socket == "public-udp" else None
+
+    def _share(self, flow: Flow) -> int:
+        count = len(self._shards)
+        return shard_of(flow.host, flow.port, count) if count > 1 else 0
 
     def stream(self, target: Target, uri: Uri) -> Target:
         """The same place over TCP (RFC 3261 section 18.1.1); itself where only UDP leads there, as to who is behind a NAT."""
@@ -372,7 +392,7 @@ class Way:
 
     def put_via(self, message: Message, target: Target, token: str) -> str:
         """Put our Via on top; its branch."""
-        branch = token + _loop_mark(message)
+        branch = token + self._mark + _loop_mark(message)
         line = f"{self._vias[target.flow.socket]}{branch}"
         if target.flow.socket == "sip-udp":
             line += OFFER
@@ -421,6 +441,14 @@ class Way:
                 message.retarget(str(Address.parse(routes[-1]).uri))
             except ValueError:
                 raise MessageError("bad Route", 400, message) from None
+
+
+def _former(share: int, hearer: tuple[str, int], before: Way | None, others: Collection[tuple[str, int]]) -> tuple[str, int] | None:
+    """Which of the other proxies heard a share before its present hearer."""
+    if before is None or share >= len(before._shards):
+        return None
+    found = before._formers[share] if before._shards[share] == hearer else before._shards[share]
+    return found if found in others else None
 
 
 def request_uri(message: Message) -> Uri:

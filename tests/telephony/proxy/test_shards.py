@@ -2,10 +2,11 @@
 
 import pytest
 
-from telephony.effects import Locate
+from telephony.effects import Locate, Send
 from telephony.shard import SHARDS_MAX, shard_of
 from telephony.sip.endpoint import Endpoint
-from telephony.sip.events import Acknowledged, Answered, ByeAnswered, Ended, InviteReceived
+from telephony.sip.events import Acknowledged, Answered, ByeAnswered, Cancelled, Ended, InviteReceived, Rejected
+from telephony.sip.flow import Flow
 from telephony.sip.resolution import Hop, Located
 from telephony.sip.session import Session
 from tests.telephony.proxy.setting import OTHER, OWN, PHONE, PUBLIC, ROUTERS, Setting, configuration
@@ -101,3 +102,103 @@ def test_the_number_of_shards_is_bounded() -> None:
     setting = Setting()
     with pytest.raises(ValueError, match="at most"):
         setting.proxy.configure(configuration(public_shards=["192.0.2.1:5060"] * (SHARDS_MAX + 1)), setting.now)
+
+
+def passed(setting: Setting) -> None:
+    """What the first proxy heard of the phone, the second one hears from now on."""
+    owners = [f"{OTHER[0]}:{OTHER[1]}"]
+    setting.proxy.configure(configuration(public=False, public_shards=owners), setting.now)
+    setting.second.configure(configuration(own=OTHER, public_shards=owners), setting.now)
+    setting.network.add(*PUBLIC, setting.second, "public-udp")
+
+
+def single() -> Setting:
+    """The first proxy hears all."""
+    setting = Setting(two_proxies=True)
+    owners = [f"{OWN[0]}:{OWN[1]}"]
+    setting.proxy.configure(configuration(public_shards=owners), setting.now)
+    setting.second.configure(configuration(own=OTHER, public=False, public_shards=owners), setting.now)
+    setting.network.add(*PUBLIC, setting.proxy, "public-udp")
+    return setting
+
+
+def test_answers_find_the_proxy_that_asked_when_its_share_has_passed() -> None:
+    setting = single()
+    path = setting.proxy.way.path(setting.network.flow(*PHONE)._replace(socket="public-udp"))
+    caller = call(setting, "sip:phone@192.0.2.1:5060", path)
+    at_phone, _ = setting.run()
+    passed(setting)
+    at_phone[0].session.accept(b"answer", now=setting.now)  # type: ignore[attr-defined]
+    at_phone, at_router = setting.run()
+    assert [type(event) for event in at_router] == [Answered]
+    assert setting.proxy.remaining() == 0
+    assert [type(event) for event in at_phone] == [Acknowledged]
+    caller.bye(now=setting.now)
+    at_phone, at_router = setting.run()
+    assert [type(event) for event in (*at_phone, *at_router)] == [Ended, ByeAnswered]
+    setting.at_rest()
+
+
+def test_a_call_that_rings_is_cancelled_where_its_invite_is() -> None:
+    setting = single()
+    calling = setting.invite()
+    _, at_router = setting.run()
+    at_router[0].session.progress(180, now=setting.now)  # type: ignore[attr-defined]
+    setting.run()
+    passed(setting)
+    calling.cancel(now=setting.now)
+    at_phone, at_router = setting.run()
+    assert [type(event) for event in at_router] == [Cancelled]
+    assert [(type(event), event.status) for event in at_phone] == [(Rejected, 487)]  # type: ignore[attr-defined]
+    sent = [line for line in setting.network.log if "CANCEL" in line or "ACK" in line]
+    setting.run(5.0)
+    assert [line for line in setting.network.log if "CANCEL" in line or "ACK" in line] == sent  # each was answered at once
+    setting.at_rest()
+
+
+def test_a_cancel_of_nothing_is_told_so_by_the_one_who_should_know() -> None:
+    setting = single()
+    passed(setting)
+    setting.second.receive(cancel(), setting.network.flow(*PHONE)._replace(socket="public-udp"), setting.now)
+    [handed] = setting.second.take()
+    assert isinstance(handed, Send)
+    assert handed.flow[2:4] == OWN
+    setting.proxy.receive(handed.data, Flow("udp", "sip-udp", *OTHER), setting.now)
+    [answer] = setting.proxy.take()
+    assert isinstance(answer, Send)
+    assert answer.data.startswith(b"SIP/2.0 481")
+    assert answer.flow == Flow("udp", "public-udp", *PHONE)
+
+
+def test_nobody_else_hands_anything_over() -> None:
+    setting = single()
+    passed(setting)
+    setting.second.receive(cancel(), setting.network.flow(*PHONE)._replace(socket="public-udp"), setting.now)
+    [handed] = setting.second.take()
+    assert isinstance(handed, Send)
+    for data, source in (
+        (handed.data, Flow("udp", "public-udp", *PHONE)),
+        (handed.data.replace(b"CANCEL", b"INVITE"), Flow("udp", "sip-udp", *OTHER)),
+        (handed.data.replace(PHONE[0].encode(), b"192.0.2.2", 1), Flow("udp", "sip-udp", *OTHER)),
+        (b"\x04", Flow("udp", "sip-udp", *OTHER)),
+        (b"\x04\xff|1|2\n", Flow("udp", "sip-udp", *OTHER)),
+        (b"\x04a|b\nc", Flow("udp", "sip-udp", *OTHER)),
+    ):
+        setting.proxy.receive(data, source, setting.now)
+        assert setting.proxy.take() == []
+    assert setting.proxy.counters.broken == 6
+
+
+def test_who_hears_a_share_first_has_nobody_to_ask() -> None:
+    setting = single()
+    setting.proxy.receive(cancel(), setting.network.flow(*PHONE)._replace(socket="public-udp"), setting.now)
+    [answer] = setting.proxy.take()
+    assert isinstance(answer, Send)
+    assert answer.data.startswith(b"SIP/2.0 481")
+
+
+def cancel() -> bytes:
+    return (
+        f"CANCEL sip:9196@{PUBLIC[0]} SIP/2.0\r\nVia: SIP/2.0/UDP {PHONE[0]}:5060;branch=z9hG4bKnone\r\nMax-Forwards: 70\r\n"
+        f"From: <sip:a@b>;tag=1\r\nTo: <sip:9196@{PUBLIC[0]}>\r\nCall-ID: c\r\nCSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n"
+    ).encode()

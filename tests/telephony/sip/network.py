@@ -45,9 +45,13 @@ class Network:
             addresses = {self.sockets[address]: address for address, owner in self.nodes.items() if owner is node}
             for effect in node.take():
                 if isinstance(effect, Send):
-                    self._send(addresses[effect.flow.socket], effect)
+                    self._send(addresses.get(effect.flow.socket) or self._shared(effect.flow.socket), effect)
                 else:
                     self.events[id(node)].append(effect)
+
+    def _shared(self, socket: str) -> tuple[str, int]:
+        """The address of a socket that another node reads: all proxies may send from the public one."""
+        return next(address for address, name in self.sockets.items() if name == socket)
 
     def _send(self, source: tuple[str, int], effect: Send) -> None:
         target = effect.flow.host, effect.flow.port

@@ -1,0 +1,83 @@
+"""What belongs to a transaction of another proxy is handed to it as it came, with the address that it came from.
+
+When a share of the public address passes to another proxy (docs/adr/0007), that one hears what users answer from then on, their
+CANCEL and their ACK, while the transactions stay where they are.
+
+Rules:
+- A response says in its branch who made it (`telephony.proxy.way.Way.maker`). A CANCEL without its INVITE, and an ACK without one and
+  without a route, belong to the proxy that heard their sender before (`Way.former`).
+- What was handed over is not handed on.
+- Form: ``\\x04 host "|" port "|" mac "\\n"`` and the datagram; the mac, under the proxies' common secret, is over all the rest. No
+  message of SIP begins so, and it counts only from an address of the cluster.
+"""
+
+from typing import TYPE_CHECKING
+
+from telephony.effects import Send
+from telephony.proxy.flow_token import FlowTokens
+from telephony.sip.errors import MessageError
+from telephony.sip.flow import Flow
+from telephony.sip.message import Message
+
+if TYPE_CHECKING:
+    from telephony.proxy.core import Proxy
+
+HANDED = b"\x04"
+HEAD_BYTES_MAX = 100
+
+
+class Handing:
+    """Gives and takes, for one proxy."""
+
+    def __init__(self, proxy: "Proxy") -> None:
+        self._proxy = proxy
+        self._taking = False
+
+    def give(self, message: Message, flow: Flow, other: tuple[str, int] | None) -> bool:
+        """Hand what came from a user to the proxy whose it is; false: there is none, it stays here."""
+        if other is None or self._taking or flow.socket != "public-udp":
+            return False
+        proxy = self._proxy
+        proxy.out.append(Send(wrap(message.serialize(), flow, proxy.way.tokens), Flow("udp", "sip-udp", *other)))
+        return True
+
+    def take(self, data: bytes, flow: Flow, now: float) -> bool:
+        """What another proxy has heard for this one; false: it is nothing of the kind."""
+        way = self._proxy.way
+        handed = unwrap(data, way.tokens) if flow[2:4] in way.cluster else None
+        if handed is None:
+            return False
+        self._taking = True
+        try:
+            self._proxy.transactions.receive(Message.parse(handed[0]), handed[1], now)
+        except MessageError:
+            self._proxy.counters.broken += 1
+        finally:
+            self._taking = False
+        return True
+
+
+def wrap(data: bytes, flow: Flow, tokens: FlowTokens) -> bytes:
+    """A datagram that came over a flow of the public address."""
+    head = f"{flow.host}|{flow.port}"
+    return HANDED + f"{head}|{tokens.proof(*_parts(data, head))}\n".encode() + data
+
+
+def unwrap(data: bytes, tokens: FlowTokens) -> tuple[bytes, Flow] | None:
+    """The datagram and its flow; None: it is nothing that a proxy of ours has handed over."""
+    head, found, inner = data[:HEAD_BYTES_MAX].partition(b"\n")
+    if not found or head[:1] != HANDED:
+        return None
+    inner = data[len(head) + 1 :]
+    try:
+        host, port, mac = head[1:].decode("ascii").split("|")
+        if not tokens.proved(mac, *_parts(inner, f"{host}|{port}")):
+            return None
+        return inner, Flow("udp", "public-udp", host, int(port))
+    except ValueError:
+        return None
+
+
+def _parts(data: bytes, head: str) -> tuple[str, str, str]:
+    """What the mac is over."""
+    return "handed", head, data.decode("latin-1")
