@@ -77,6 +77,8 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Users parts that anybody may call without credentials, e.g. ``9196``."""
     proxies: list[str] = []
     """Addresses of the cluster's proxies, ``host:port``: never limited or banned (nor are ``trusted``)."""
+    emergency_numbers: list[str] = msgspec.field(default_factory=lambda: ["112", "911"])
+    """User parts of calls for help: never held back or refused for overload (``urn:service:sos`` neither)."""
     name_servers: list[str] = []
     """Whom to ask where other domains are reached, ``host`` or ``host:port``; empty: whom the machine asks."""
     source_failures_max: int = 50
@@ -100,6 +102,8 @@ class CallRouterConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields
     public_port: int
     proxies: list[Peer] = []
     """Proxies that take outbound legs; requests from other addresses are refused."""
+    emergency_numbers: list[str] = msgspec.field(default_factory=lambda: ["112", "911"])
+    """User parts of calls for help: never held back or refused for overload."""
 
 
 class Dependent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

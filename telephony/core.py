@@ -85,6 +85,14 @@ class MeasuredCore(Protocol):
 
 
 @runtime_checkable
+class ReducibleCore(Protocol):
+    """A core whose load balancer may ask for less."""
+
+    def reduce(self, percent: int, now: float) -> None:
+        """Take so much less new work for `telephony.jobs.protocol.REDUCE_SECONDS`; 0: all again."""
+
+
+@runtime_checkable
 class LocatingCore(Protocol):
     """A core that sends to names (`Locate`)."""
 

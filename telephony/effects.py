@@ -64,6 +64,8 @@ class Admit(NamedTuple):
 
     share: float
     """0 to 1; 1: all."""
+    spared: tuple[str, ...] = ()
+    """Numbers of three digits that always get through, as ``urn:`` does: calls for help."""
 
 
 class Locate(NamedTuple):

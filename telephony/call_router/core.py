@@ -3,7 +3,8 @@
 Rules:
 - Requests are taken from the proxies that the configuration lists; from elsewhere they are ignored, so that a proxy which
   is not listed yet finds another router, or this one a moment later. Responses find their transaction or nothing.
-- When it cannot keep up it refuses new requests, and tells the proxies by how much to reduce (`telephony.sip.overload`).
+- When it cannot keep up, or its load balancer says that dependents cannot, it refuses new requests, and tells the proxies by how
+  much to reduce; when they ask for less, new requests of its own are held back (`telephony.sip.overload`).
 - Draining: new requests get 503 with Retry-After; what exists goes on. `GRACE_SECONDS` before the deadline it is ended
   with its cause.
 - Established calls are noted in a memory file: the process that comes after this one goes on with them (`ledger`).
@@ -19,11 +20,11 @@ from telephony.call_router.ledger import Ledger
 from telephony.config import CallRouterConfiguration, Configuration
 from telephony.core import Job
 from telephony.effects import Effect, Reply, Send
-from telephony.jobs.protocol import BAD_REQUEST
+from telephony.jobs.protocol import BAD_REQUEST, REDUCE_SECONDS
 from telephony.sip.endpoint import Endpoint
 from telephony.sip.events import InviteReceived, RequestReceived, SubscribeReceived
 from telephony.sip.flow import Flow
-from telephony.sip.overload import Overload
+from telephony.sip.overload import NEW, Emergencies, Overload
 
 GRACE_SECONDS = 1.0
 RETRY_AFTER_SECONDS = 5
@@ -72,6 +73,8 @@ class CallRouter:
             raise ValueError("platform and address of a call router cannot change while it runs")
         desk.configuration = configuration
         self._trusted = frozenset((proxy.host, proxy.port) for proxy in configuration.proxies)
+        desk.endpoint.restrictions.servers = self._trusted | {(configuration.public_host, configuration.public_port)}
+        self._overload.emergencies = Emergencies(configuration.emergency_numbers)
         if fresh:
             assert self._behaviour is not None
             self._behaviour.resume(now)
@@ -85,7 +88,7 @@ class CallRouter:
             return
         overload = self._overload
         if now >= overload.touched_until or not overload.sheds(data, flow, desk.endpoint.transactions, now):
-            if data[:6] == b"INVITE":
+            if data[:3] in NEW:
                 overload.accepted += 1
             desk.endpoint.receive(data, flow, now)
         self._pump(now)
@@ -94,6 +97,11 @@ class CallRouter:
         """How long what is read now has waited in its socket."""
         if self._desk is not None:
             self._overload.waited(seconds, now)
+
+    def reduce(self, percent: int, now: float) -> None:
+        """The load balancer asks for less."""
+        if self._desk is not None:
+            self._overload.reduce(percent, now, REDUCE_SECONDS)
 
     def closed(self, flow: Flow, now: float) -> None:
         if self._desk is not None:

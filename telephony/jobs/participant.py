@@ -11,7 +11,7 @@ import msgspec
 from telephony.core import Job
 from telephony.effects import Ask, Reply, Tell
 from telephony.jobs.client import Answered, Balancer, Client
-from telephony.jobs.protocol import BEAT, BEAT_SECONDS, Answer, Submit, Told, Welcome, Work, decode_to_balancer, decode_to_service
+from telephony.jobs.protocol import BEAT, BEAT_SECONDS, Answer, Reduce, Submit, Told, Welcome, Work, decode_to_balancer, decode_to_service
 from telephony.jobs.worker import Worker
 
 
@@ -23,7 +23,14 @@ class EventTold(NamedTuple):
     body: bytes
 
 
-Arrival = Job | Answered | EventTold
+class LessWanted(NamedTuple):
+    """A load balancer asks its router to ask for less."""
+
+    percent: int
+    """0 to 100; it holds for `telephony.jobs.protocol.REDUCE_SECONDS`."""
+
+
+Arrival = Job | Answered | EventTold | LessWanted
 """What is handed to the core."""
 
 
@@ -62,6 +69,8 @@ class Participant:
             return self._client.answer(message, now)
         if isinstance(message, Told):
             return EventTold(message.sender, message.operation, message.body)
+        if isinstance(message, Reduce):
+            return LessWanted(min(max(message.percent, 0), 100))
         if isinstance(message, Welcome):
             state.up = True
             self._worker.welcome(balancer)

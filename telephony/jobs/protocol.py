@@ -15,6 +15,7 @@ ZeroMQ frame: a msgpack array whose first element is the type.
 | 6 | `Told` | B -> S | sender, operation, body |
 | 7 | `Beat` | both | |
 | 8 | `Welcome` | B -> S | balancer |
+| 9 | `Reduce` | B -> router | percent |
 
 A job: client -- Submit -> balancer -- Work -> worker -- Done -> balancer -- Answer -> client.
 
@@ -29,6 +30,8 @@ A job: client -- Submit -> balancer -- Work -> worker -- Done -> balancer -- Ans
   body).
 - The balancer itself answers ``retry`` (it is full), and ``unavailable`` (nobody does this kind of job, or
   the worker died over it and it may not be done twice).
+- A balancer whose dependents cannot keep up tells its router to ask for so much less (`Reduce`), and renews it as long as it is so: it
+  holds for `REDUCE_SECONDS`. 0 ends it at once.
 - Numbers are the sender's own. An answer to an unknown number MUST be ignored.
 """
 
@@ -43,9 +46,13 @@ HIGH_WATER_MESSAGES = 10_000
 """Messages queued for one peer; a full queue makes ``retry``."""
 TIMEOUT_SECONDS_MAX = 60.0
 """No job may take longer."""
+REDUCE_SECONDS = 1.0
+"""How long a reduction holds that is not renewed."""
 
 OK = "ok"
 RETRY = "retry"
+FULL = "full"
+"""The worker's bound is reached; nothing was done."""
 MOVED = "moved"
 UNAVAILABLE = "unavailable"
 TIMEOUT = "timeout"
@@ -132,9 +139,13 @@ class Welcome(msgspec.Struct, array_like=True, tag=8, gc=False):
     balancer: str
 
 
+class Reduce(msgspec.Struct, array_like=True, tag=9, gc=False):
+    percent: int
+
+
 encode = msgspec.msgpack.Encoder().encode
 decode_to_balancer = msgspec.msgpack.Decoder(Submit | Done | Tell | Beat).decode
 """Read what a service sent. Raises msgspec.DecodeError."""
-decode_to_service = msgspec.msgpack.Decoder(Work | Answer | Told | Beat | Welcome).decode
+decode_to_service = msgspec.msgpack.Decoder(Work | Answer | Told | Beat | Welcome | Reduce).decode
 """Read what a balancer sent. Raises msgspec.DecodeError."""
 BEAT = encode(Beat())

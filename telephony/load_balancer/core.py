@@ -8,7 +8,8 @@ Rules:
   `HOLD_SECONDS`, since a restarted one is back soon. A named worker that is not listed is ``unavailable`` at once.
 - A worker that dies (its connection ends, or it is silent) leaves its jobs: what is repeatable and named
   nobody goes to another, the rest is answered ``unavailable``.
-- A worker's ``retry`` sends an unnamed job to another one, `TRIES_MAX` times in all.
+- A worker's ``retry`` sends an unnamed job to another one, `TRIES_MAX` times in all; so does ``full`` of a kind that new calls need.
+- The router is told by how much to ask for less (`pressure`), again every `STEP_SECONDS` as long as that is something.
 - A service that is connected but not (any more) named by the configuration gets ``retry`` for what it submits.
 - What was not answered at its time limit is forgotten; the client's half knows by itself.
 
@@ -22,12 +23,14 @@ from telephony.effects import Notify
 from telephony.jobs.protocol import (
     BEAT,
     BEAT_SECONDS,
+    FULL,
     RETRY,
     SILENCE_SECONDS,
     TIMEOUT_SECONDS_MAX,
     UNAVAILABLE,
     Answer,
     Done,
+    Reduce,
     Submit,
     Tell,
     Told,
@@ -37,6 +40,7 @@ from telephony.jobs.protocol import (
     encode,
 )
 from telephony.load_balancer import affinity, least_outstanding
+from telephony.load_balancer.pressure import DECISIVE, STEP_SECONDS, Pressure
 
 JOBS_PER_CLIENT_MAX = 4096
 HELD_MAX = 4096
@@ -44,7 +48,7 @@ HELD_MAX = 4096
 HOLD_SECONDS = 1.0
 """How long a job waits for a kind that nobody is listed for."""
 TRIES_MAX = 3
-SWEEP_SECONDS = 0.25
+SWEEP_SECONDS = STEP_SECONDS
 """Time limits are looked at this often."""
 
 
@@ -74,11 +78,13 @@ class _Connection:
 
 
 class _Job:
-    __slots__ = ("connection", "deadline", "held_until", "submit", "tries")
+    __slots__ = ("connection", "deadline", "given_at", "held_until", "submit", "tries")
 
     def __init__(self, connection: _Connection, submit: Submit, now: float) -> None:
         self.connection = connection
         self.submit = submit
+        self.given_at = now
+        """When a worker got it first."""
         self.deadline = now + min(submit.timeout_ms / 1000, TIMEOUT_SECONDS_MAX)
         self.held_until = min(self.deadline, now + HOLD_SECONDS)
         self.tries = 0
@@ -113,6 +119,9 @@ class Balancer:
         self._said: list[str] = []
         self._beat_at = 0.0
         self._sweep_at: float | None = None
+        self._pressure = Pressure()
+        self._reduction = 0
+        """What the router was told last, percent."""
 
     def configure(self, configuration: LoadBalancerConfiguration, now: float) -> None:
         """Take a new list of dependents; jobs of those that are gone are treated as if these had died."""
@@ -172,6 +181,7 @@ class Balancer:
             return
         if isinstance(message, Submit):
             if connection.jobs >= JOBS_PER_CLIENT_MAX:
+                self._pressed(connection, message.kind)
                 self._outgoing.append((id, encode(Answer(message.number, RETRY, b"too many jobs", ""))))
                 return
             if connection.service not in self._named:
@@ -206,7 +216,8 @@ class Balancer:
                 del self._jobs[number], worker.jobs[number]
                 job.connection.jobs -= 1
             self._dispatch_held(now)
-            self._sweep_at = now + SWEEP_SECONDS if self._jobs or self._held else None
+            self._ask_for_less(now)
+            self._sweep_at = now + SWEEP_SECONDS if self._jobs or self._held or self._pressure.uneasy else None
 
     def deadline(self) -> float | None:
         """When `timeout` is wanted next."""
@@ -228,6 +239,26 @@ class Balancer:
         """Jobs in work or held; at least 1 while the router that it is dedicated to is connected."""
         return max(len(self._jobs) + len(self._held), int(self._router in self._services))
 
+    def _pressed(self, connection: _Connection, kind: str) -> None:
+        """A job was refused for want of room."""
+        if connection.service == self._router:
+            self._pressure.refused(kind)
+
+    def _ask_for_less(self, now: float) -> None:
+        """Tell the router by how much to reduce, as long as that is something, and once that it is over."""
+        oldest: dict[str, float] = {}
+        for job, _ in self._jobs.values():
+            kind = job.submit.kind
+            if kind in DECISIVE and kind not in oldest and job.connection.service == self._router:
+                oldest[kind] = now - job.given_at  # the table is in the order of giving
+                if len(oldest) == len(DECISIVE):
+                    break
+        percent = self._pressure.percent(oldest, now)
+        router = self._services.get(self._router)
+        if (percent or self._reduction) and router is not None:
+            self._outgoing.append((router.id, encode(Reduce(percent))))
+        self._reduction = percent
+
     def _dispatch(self, job: _Job, now: float) -> None:
         if self._sweep_at is None:
             self._sweep_at = now + SWEEP_SECONDS
@@ -237,7 +268,7 @@ class Balancer:
             if named is None or named.dependent.kind != submit.kind:
                 self._answer(job, UNAVAILABLE, f"{submit.worker} is not listed".encode())
             elif named.usable:
-                self._give(job, named)
+                self._give(job, named, now)
             else:
                 self._hold(job)
             return
@@ -245,14 +276,17 @@ class Balancer:
         if not workers:
             self._hold(job)
         elif len(workers) == 1:
-            self._give(job, workers[0])
+            self._give(job, workers[0], now)
         elif submit.key:
-            self._give(job, self._workers[affinity.choose(submit.key, [worker.id for worker in workers])])
+            self._give(job, self._workers[affinity.choose(submit.key, [worker.id for worker in workers])], now)
         else:
-            self._give(job, self._workers[least_outstanding.choose([(worker.id, len(worker.jobs), worker.last) for worker in workers])])
+            busy = [(worker.id, len(worker.jobs), worker.last) for worker in workers]
+            self._give(job, self._workers[least_outstanding.choose(busy)], now)
 
-    def _give(self, job: _Job, worker: _Worker) -> None:
+    def _give(self, job: _Job, worker: _Worker, now: float) -> None:
         self._number = number = self._number + 1
+        if not job.tries:
+            job.given_at = now
         job.tries += 1
         worker.last = number
         worker.jobs[number] = job
@@ -262,6 +296,7 @@ class Balancer:
 
     def _hold(self, job: _Job) -> None:
         if len(self._held) >= HELD_MAX:
+            self._pressed(job.connection, job.submit.kind)
             self._answer(job, RETRY, b"too many jobs wait")
         else:
             self._held.append(job)
@@ -282,12 +317,17 @@ class Balancer:
             return
         job, worker = found
         del self._jobs[done.number], worker.jobs[done.number]
-        if done.status == RETRY and not job.submit.worker and job.tries < TRIES_MAX:
-            others = [other.id for other in self._kinds.get(job.submit.kind, ()) if other is not worker]
-            if others:
-                key = job.submit.key or str(done.number)
-                self._give(job, self._workers[affinity.choose(key, others)])
+        submit = job.submit
+        if done.status == RETRY or (done.status == FULL and submit.kind in DECISIVE):
+            others = [other.id for other in self._kinds.get(submit.kind, ()) if other is not worker]
+            if others and not submit.worker and job.tries < TRIES_MAX:
+                key = submit.key or str(done.number)
+                self._give(job, self._workers[affinity.choose(key, others)], now)
                 return
+            if not submit.worker or done.status == RETRY:
+                self._pressed(job.connection, submit.kind)
+        elif job.connection.service == self._router:
+            self._pressure.answered(submit.kind, now - job.given_at)
         self._answer(job, done.status, done.body, worker.id)
 
     def _answer(self, job: _Job, status: str, body: bytes, worker: str = "") -> None:

@@ -42,7 +42,7 @@ from telephony.sip.client_transaction import ClientTransaction
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
-from telephony.sip.overload import ADAPT_SECONDS, Overload, Restriction
+from telephony.sip.overload import ADAPT_SECONDS, Emergencies, Overload, Restrictions
 from telephony.sip.resolution import Located, Sought, literal
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.timers import Timers
@@ -73,8 +73,9 @@ class Proxy:
         self.transactions = Transactions(self, self.out, self.timers, same_source=True)
         self.overload = self.transactions.overload = Overload(self.tokens.take())
         self._adapting = False
-        self._restrictions: dict[tuple[str, int], Restriction] = {}
-        """What routers and proxies have asked us to hold back."""
+        self._emergency_numbers: tuple[str, ...] = ()
+        self.restrictions = Restrictions()
+        """What routers and proxies have asked us to hold back (RFC 7339)."""
         self.counters = Counters()
         self.defence = Defence()
         self._report = Report(self.counters, self.defence, self.timers, self.out)
@@ -123,6 +124,9 @@ class Proxy:
             configuration.source_requests_per_second_max,
             self._way.cluster,
         )
+        self.restrictions.servers = self._way.cluster
+        self._emergency_numbers = tuple(configuration.emergency_numbers)
+        self.overload.emergencies = Emergencies(self._emergency_numbers)
         self._guests = frozenset(configuration.guest_targets)
         self._secret = secret
         self.name_servers = configuration.name_servers
@@ -164,7 +168,7 @@ class Proxy:
         before = self.overload.share
         self._adapting = self.overload.adapt(now)
         if self.overload.share != before:
-            self.out.append(Admit(self.overload.share))
+            self.out.append(Admit(self.overload.share, self._emergency_numbers))
         if self._adapting:
             self.timers.start(now, ADAPT_SECONDS, self._adapt)
 
@@ -375,23 +379,6 @@ class Proxy:
         forwarding = server.user = Forwarding(self, server, message, targets, records)
         forwarding.start(now)
 
-    def heed(self, via: str, flow: Flow, now: float) -> None:
-        """A router or a proxy of ours has asked for less, or for more again (RFC 7339)."""
-        address = flow[2:4]
-        if address in self._way.cluster:
-            restriction = self._restrictions.get(address) or Restriction()
-            if restriction.heed(via, now):
-                self._restrictions[address] = restriction
-
-    def _held_back(self, flow: Flow, message: Message, now: float) -> bool:
-        restriction = self._restrictions.get(flow[2:4])
-        if restriction is None:
-            return False
-        if restriction.over(now):
-            del self._restrictions[flow[2:4]]
-            return False
-        return restriction.holds_back(message.call_id, now)
-
     def refuse(
         self, server: ServerTransaction, message: Message, status: int, now: float, reason: str | None = None, headers: Headers = ()
     ) -> None:
@@ -491,8 +478,8 @@ class Proxy:
         targets = way.routers(message, now)
         if not targets:
             raise RefusedError(503, "No call router for this request", RETRY)
-        if self._restrictions:
-            targets = [target for target in targets if not self._held_back(target.flow, message, now)]
+        if self.restrictions and not self.overload.emergencies.spares(f"{method} {message.uri} ".encode("utf-8", "surrogateescape"), now):
+            targets = [target for target in targets if not self.restrictions.holds_back(target.flow[2:4], message.call_id, now)]
             if not targets:
                 raise RefusedError(503, "Call routers are busy", RETRY)
         return targets

@@ -115,7 +115,7 @@ class Forwarding:
         """From the transaction layer."""
         status = message.status
         if ";oc=" in message.via:
-            self._proxy.heed(message.via, client.flow, now)
+            self._proxy.restrictions.heed(message.via, client.flow[2:4], now)
         if status == 100:
             self._alive(client, now)
             return

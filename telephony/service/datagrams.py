@@ -84,10 +84,10 @@ class Datagrams:
             self._loop.remove(udp.fileno())
             admit(udp, 1.0)
 
-    def admit(self, share: float) -> None:
-        """Let this share of INVITEs through (`telephony.service.admission`)."""
+    def admit(self, share: float, spared: tuple[str, ...]) -> None:
+        """Let this share of INVITEs through, and those to these numbers (`telephony.service.admission`)."""
         for name in self._reading:
-            admit(self._sockets[name], share)
+            admit(self._sockets[name], share, spared)
 
     def send(self, data: bytes, flow: Flow) -> None:
         """Send one datagram; it may be lost."""

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from telephony.config import Configuration, ProxyConfiguration
-from telephony.core import Core, Job, LocatingCore, MeasuredCore, Replaceable
+from telephony.core import Core, Job, LocatingCore, MeasuredCore, ReducibleCore, Replaceable
 from telephony.dns import system
 from telephony.effects import Admit, Ask, Close, Effect, Locate, Notify, Reply, Send, Tell
 from telephony.jobs.client import Answered
+from telephony.jobs.participant import EventTold
 from telephony.service import clock
 from telephony.service.datagrams import Datagrams
 from telephony.service.jobs import JobSockets
@@ -153,8 +154,10 @@ class Running:
                         core.job(arrival, now)
                     elif isinstance(arrival, Answered):
                         core.reply(arrival.ask, arrival.status, arrival.body, arrival.worker, now)
-                    else:
+                    elif isinstance(arrival, EventTold):
                         core.event(arrival.sender, arrival.operation, arrival.body, now)
+                    elif isinstance(core, ReducibleCore):
+                        core.reduce(arrival.percent, now)
                 except Exception as error:  # noqa: BLE001
                     failure(type(arrival).__name__, error)
                     if isinstance(arrival, Job):
@@ -193,7 +196,7 @@ class Running:
             elif isinstance(effect, Notify):
                 left.append(effect)
             elif isinstance(effect, Admit):
-                self._datagrams.admit(effect.share)
+                self._datagrams.admit(effect.share, effect.spared)
             elif isinstance(effect, Locate):
                 self._locate(effect, now)
 

@@ -7,6 +7,8 @@ Rules:
 - A message finds its transaction by its branch and its dialog by Call-ID and our tag: no cost depends on the number
   of sessions.
 - What no owner has to decide is answered here: 100, ACK, CANCEL, BYE, retransmissions, 420, 481, 482, 491, 501, 503.
+- Requests outside of dialogs say that they heed overload control to the servers that `Endpoint.restrictions` names; what is held back
+  fails with 503, as if it had been refused there (RFC 7339).
 - Broken requests are answered with the status that the parser gives; other noise is dropped and counted.
 """
 
@@ -17,7 +19,7 @@ from collections.abc import Callable, Sequence
 from telephony.sip import within
 from telephony.sip.address import Address, tag_of
 from telephony.sip.build import answer_broken
-from telephony.sip.client_transaction import NOBODY, ClientTransaction, ClientUser
+from telephony.sip.client_transaction import NOBODY, ClientTransaction, ClientUser, InviteClient, RequestClient
 from telephony.sip.dialog import Dialog
 from telephony.sip.digest import Credentials, answer, answer_again, realm_of
 from telephony.sip.errors import MessageError
@@ -25,10 +27,12 @@ from telephony.sip.events import Event, InviteReceived, RequestReceived
 from telephony.sip.flow import Flow, Send
 from telephony.sip.invitation import IncomingInvite, OutgoingInvite
 from telephony.sip.message import Headers, Message, make_request, make_response
+from telephony.sip.overload import OFFER, Restrictions
 from telephony.sip.request import ClientRequest, ServerRequest
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.session import Session
 from telephony.sip.session_timer import too_small
+from telephony.sip.states import BROKEN
 from telephony.sip.subscriber import Subscriber
 from telephony.sip.subscriptions import Subscriptions
 from telephony.sip.text import safe
@@ -101,6 +105,8 @@ class Endpoint:
         self.out: list[Send | Event] = []
         self.events = self.out
         self.transactions = Transactions(self, self.out, self.timers)
+        self.restrictions = Restrictions()
+        """What servers have asked us to hold back."""
         self.sessions: dict[str, Session] = {}
         """Every session that is not over, by its id."""
         self.subscriptions = Subscriptions(self)
@@ -119,7 +125,10 @@ class Endpoint:
         """One datagram or framed message; what is broken is answered (requests) or dropped, never raised."""
         self.timers.run(now)
         try:
-            self.transactions.receive(Message.parse(data), flow, now)
+            message = Message.parse(data)
+            if message.method is None and ";oc=" in message.via and message.branch in self.transactions.clients:
+                self.restrictions.heed(message.via, flow[2:4], now)
+            self.transactions.receive(message, flow, now)
         except MessageError as error:
             if error.message is None or error.message.method is None:
                 self.dropped += 1
@@ -338,8 +347,9 @@ class Endpoint:
         content_type: str,
     ) -> Message:
         """A request with a new branch."""
+        offer = OFFER if flow[2:4] in self.restrictions.servers and ";tag=" not in to else ""
         lines = [
-            ("Via", self._via(flow)),
+            ("Via", self._via(flow) + offer),
             *(("Route", value) for value in route),
             ("Max-Forwards", "70"),
             ("From", from_),
@@ -361,6 +371,12 @@ class Endpoint:
 
     def begin(self, user: ClientUser, message: Message, flow: Flow, now: float) -> ClientTransaction:
         """Send a request in a transaction of its own; over TCP where it is too large for a datagram."""
+        if self.restrictions and not message.to_tag and self._holds_back(message, flow, now):
+            client = (InviteClient if message.method == "INVITE" else RequestClient)(
+                self.transactions, user, message, b"", flow, message.branch
+            )
+            self.timers.start(now, 0.0, lambda now: client.on(BROKEN, None, now))
+            return client
         if (
             self._stream
             and flow.transport == "udp"
@@ -447,6 +463,14 @@ class Endpoint:
         self._dialogs.pop(f"{session.call_id} {session.dialog.local_tag}", None)
         if not session.outgoing:
             self._invites.pop(_merge_key(session.invite), None)
+
+    def _holds_back(self, message: Message, flow: Flow, now: float) -> bool:
+        """Whoever is there has asked for less, and this request is of what is left out."""
+        overload = self.transactions.overload
+        start = f"{message.method} {message.uri} ".encode("utf-8", "surrogateescape")
+        if not self.restrictions.holds_back(flow[2:4], message.call_id, now):
+            return False
+        return overload is None or not overload.emergencies.spares(start, now)
 
     def _via(self, flow: Flow) -> str:
         return f"SIP/2.0/{flow.transport.upper()} {self.sent_by};branch={COOKIE}{self.tokens.take()};rport"

@@ -5,15 +5,22 @@ Rules:
   `PATIENCE_SECONDS` without a break (a pause of the process alone is no overload), every new request whose turn comes as late
   as that is refused; it ends as soon as the queue is short, and begins again at once within `MEMORY_SECONDS`.
 - New are requests outside of dialogs that no transaction knows. All else is work in progress, and goes on.
+- Emergency calls (`EMERGENCY`, RFC 5031) are never refused or held back, up to `EMERGENCIES_PER_SECOND_MAX`.
+- Who works for a server may ask it for less as well (`Overload.reduce`): it refuses that share of new requests and asks its own
+  clients to hold back as much. Both choose by Call-ID and alike, so that what a client holds back is what would be refused.
 - A refusal costs little: 503 with Retry-After, no transaction; the same request gets the same To tag (section 8.2.7 of RFC 3261),
   by which the ACK is known and dropped.
 - Even refusing is too dear where several times more comes than can be carried out: `share` says how much of it is to be read at
   all, so that refusals stay within `REFUSED_SHARE` of what is accepted.
 - Who says ``oc`` in its Via learns by how much to reduce (sections 5.3 and 5.4): what was refused of what came, on top of what it
-  holds back already; less and less once there is no delay.
+  holds back already; less and less once there is no delay. While all is well nothing is said, and nothing worked out.
+- `rate` (RFC 7415) is not offered: a list of algorithms puts a comma into the Via, which every reader on the way pays for, and every
+  server has `loss`.
 - As a client, `Restriction` holds back as asked, the same requests each time they are sent.
 """
 
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -48,19 +55,24 @@ VALIDITY_MS = 500
 VALIDITY_MS_MAX = 60_000
 OFFER = ';oc;oc-algo="loss"'
 """Via parameters of a client that reduces as asked."""
+EMERGENCIES_PER_SECOND_MAX = 20
+"""Beyond it they are requests like others: nobody gets past all limits by calling for help."""
 _HEAD = b"SIP/2.0 503 Service Unavailable\r\n"
 _TAIL = b"\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n" % RETRY_SECONDS
 _REPEATED = frozenset((b"Via:", b"From:", b"To:", b"Call-ID:", b"CSeq:"))
 """Lines that a response repeats, as nearly everybody writes them."""
-_NEW = frozenset((b"INV", b"REG", b"MES", b"OPT", b"SUB", b"PUB", b"REF", b"NOT"))
+_CALL_ID = re.compile(rb"\r\n(?:Call-ID|i)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+NEW = frozenset((b"INV", b"REG", b"MES", b"OPT", b"SUB", b"PUB", b"REF", b"NOT"))
+"""How requests start that may be outside of dialogs."""
 
 
 class Overload:
     """Server side."""
 
     __slots__ = (
-        "_accepted_before", "_accepted_last", "_capacity", "_late_since", "_loss", "_mark", "_refused_before", "_refused_last", "_sequence",
-        "_shedding_until", "_step_at", "_tag", "accepted", "refused", "share", "shedding", "touched_until",
+        "_accepted_before", "_accepted_last", "_capacity", "_late_since", "_loss", "_mark", "_reduction", "_reduction_until",
+        "_refused_before", "_refused_last", "_sequence", "_shedding_until", "_step_at", "_tag", "_told_until", "accepted", "emergencies",
+        "reduced", "refused", "share", "shedding", "touched_until",
     )  # fmt: skip
 
     def __init__(self, tag: str) -> None:
@@ -74,6 +86,11 @@ class Overload:
         """New requests that were not refused; counted by the owner."""
         self.share = 1.0
         """Part of the INVITEs that the kernel is to let through."""
+        self.reduced = 0
+        """Those of them that were refused because somebody behind asked for less."""
+        self.emergencies = Emergencies()
+        self._reduction = 0
+        self._reduction_until = 0.0
         self._tag = tag[:8]
         """How To tags of refusals start: nobody else's do."""
         self._mark = f";tag={self._tag}".encode()
@@ -86,6 +103,8 @@ class Overload:
         self._capacity = 0.0
         """Requests accepted in `ADAPT_SECONDS` while others were refused."""
         self._sequence = 0.0
+        self._told_until = 0.0
+        """Somebody may believe in a reduction so long."""
 
     def waited(self, seconds: float, now: float) -> None:
         """How long what is read now has waited; 0: nothing is left to read."""
@@ -100,19 +119,34 @@ class Overload:
             self._shedding_until = now + MEMORY_SECONDS
             self.touched_until = now + ACKS_SECONDS
 
+    def reduce(self, percent: int, now: float, seconds: float) -> None:
+        """Somebody whom we need asks for so much less, for so long."""
+        self._reduction = percent
+        self._reduction_until = now + seconds
+        if percent:
+            self.touched_until = max(self.touched_until, now + seconds + ACKS_SECONDS)
+
     def sheds(self, data: bytes, flow: Flow, transactions: "Transactions", now: float) -> bool:
         """Refuse a new request, or drop the ACK of a refusal. False: the message is to be handled as usual."""
         start = data[:3]
         if start == b"ACK":
             return self._mark in data
-        if not self.shedding or start not in _NEW:
+        if start not in NEW or not (self.shedding or self._in_reduction(data, now)):
             return False
         refusal = self._quickly(data, flow, transactions) or self._exactly(data, flow, transactions, now)
-        if refusal is None:
+        if refusal is None or (start == b"INV" and self.emergencies.spares(data, now)):
             return False
         self.refused += 1
+        self.reduced += not self.shedding
         transactions.out.append(refusal)
         return True
+
+    def _in_reduction(self, data: bytes, now: float) -> bool:
+        """The request is of the share that is asked to be left out."""
+        if now >= self._reduction_until or not self._reduction:
+            return False
+        match = _CALL_ID.search(data)
+        return match is not None and crc32(match[1]) % 100 < self._reduction
 
     def _quickly(self, data: bytes, flow: Flow, transactions: "Transactions") -> Send | None:
         """The refusal of a plain request, made from its lines as they are; None: it is not as plain as that."""
@@ -158,7 +192,7 @@ class Overload:
         except MessageError:
             return None
         if ";oc" in message.via:
-            self.stamp(message, now)
+            self.stamp(message, now, True)
         to = f"{message.get('to')};tag={self._tag}{crc32(message.branch.encode('utf-8', 'surrogateescape')):08x}"
         vias = "\r\n".join(f"Via: {value}" for value in message.get_lines("via"))
         lines = f"{vias}\r\nFrom: {message.get('from')}\r\nTo: {to}\r\nCall-ID: {message.call_id}\r\nCSeq: {message.cseq} {message.method}"
@@ -181,7 +215,8 @@ class Overload:
     def loss(self, now: float) -> int:
         """By how much senders are to reduce, percent."""
         if now >= self._step_at:
-            refused = self.refused - self._refused_before
+            shed = self.refused - self.reduced
+            refused = shed - self._refused_before
             if refused:
                 share = refused / (refused + self.accepted - self._accepted_before)
                 self._loss = 1.0 - (1.0 - self._loss) * (1.0 - share)
@@ -191,20 +226,55 @@ class Overload:
                 if self._loss < 0.01:
                     self._loss = 0.0
             self._accepted_before = self.accepted
-            self._refused_before = self.refused
+            self._refused_before = shed
             self._step_at = now + STEP_SECONDS
-        return min(100, round(self._loss * 100))
+        loss = min(100, round(self._loss * 100))
+        return max(loss, self._reduction) if now < self._reduction_until else loss
 
-    def stamp(self, message: Message, now: float) -> None:
-        """Put the reduction into the topmost Via of a request, whose responses repeat it; nothing if its sender does not ask."""
+    def stamp(self, message: Message, now: float, always: bool = False) -> None:
+        """Put the reduction into the topmost Via of a request, whose responses repeat it.
+
+        Nothing if its sender does not ask, and nothing (but with ``always``) while there is none and nobody believes in one.
+        """
+        loss = self.loss(now)
+        if loss:
+            self._told_until = now + 2 * VALIDITY_MS / 1000  # responses may take their time
+        elif not always and now >= self._told_until:
+            return
         kept = [part for part in message.via.split(";") if part.strip().partition("=")[0].strip() != "oc"]
         if len(kept) == message.via.count(";") + 1:
             return
         kept = [part for part in kept if not part.strip().startswith(("oc-algo", "oc-validity", "oc-seq"))]
-        loss = self.loss(now)
         self._sequence = max(self._sequence + 0.001, now)
         validity = VALIDITY_MS if loss else 0
         message.restamp(f'{";".join(kept)};oc={loss};oc-algo="loss";oc-validity={validity};oc-seq={self._sequence:.3f}')
+
+
+class Emergencies:
+    """Calls for help, which overload control leaves alone (RFC 5031, RFC 7339 section 5.10.1)."""
+
+    __slots__ = ("_calls", "_calls_at", "_pattern")
+
+    def __init__(self, numbers: Iterable[str] = ("112", "911")) -> None:
+        """
+        Args:
+            numbers: user parts that are dialled for it, besides ``urn:service:sos``.
+        """
+        dialled = b"|".join(re.escape(number.encode()) for number in numbers) or b"(?!)"
+        self._pattern = re.compile(rb"INVITE (?:urn:service:sos[. ;?]|sips?:(?:%b)[@;])" % dialled, re.IGNORECASE)
+        self._calls = 0.0
+        self._calls_at = 0.0
+
+    def spares(self, start: bytes, now: float) -> bool:
+        """An INVITE (its start line is enough) is an emergency call, and not too many of them have come."""
+        if self._pattern.match(start) is None:
+            return False
+        self._calls = max(0.0, self._calls - (now - self._calls_at) * EMERGENCIES_PER_SECOND_MAX) + 1.0
+        self._calls_at = now
+        if self._calls <= EMERGENCIES_PER_SECOND_MAX:
+            return True
+        self._calls -= 1.0
+        return False
 
 
 class Restriction:
@@ -241,3 +311,36 @@ class Restriction:
     def holds_back(self, call_id: str, now: float) -> bool:
         """A new request of this Call-ID is not to be sent."""
         return now < self._until and crc32(call_id.encode("utf-8", "surrogateescape")) % 100 < self._loss
+
+
+class Restrictions:
+    """Client side: what each of several servers has asked for; those that have asked for nothing take no room."""
+
+    __slots__ = ("_known", "servers")
+
+    def __init__(self) -> None:
+        self.servers: frozenset[tuple[str, int]] = frozenset()
+        """Whose word counts, by their addresses."""
+        self._known: dict[tuple[str, int], Restriction] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def heed(self, via: str, server: tuple[str, int], now: float) -> None:
+        """A response came from there, whose topmost Via has ``oc``."""
+        if server in self.servers:
+            restriction = self._known.get(server) or Restriction()
+            if restriction.heed(via, now):
+                self._known[server] = restriction
+                if restriction.over(now):
+                    del self._known[server]
+
+    def holds_back(self, server: tuple[str, int], call_id: str, now: float) -> bool:
+        """A new request of this Call-ID is not to be sent there."""
+        restriction = self._known.get(server)
+        if restriction is None:
+            return False
+        if restriction.over(now):
+            del self._known[server]
+            return False
+        return restriction.holds_back(call_id, now)

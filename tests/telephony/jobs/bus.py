@@ -4,7 +4,7 @@ from telephony.config import Dependent, Jobs, LoadBalancerConfiguration, Peer
 from telephony.core import Job
 from telephony.effects import Ask, Reply, Tell
 from telephony.jobs.client import Answered
-from telephony.jobs.participant import EventTold, Participant
+from telephony.jobs.participant import EventTold, LessWanted, Participant
 from telephony.load_balancer.core import Balancer
 
 STEP_SECONDS = 0.05
@@ -31,7 +31,7 @@ class Bus:
         self._connection = 0
         self.jobs: dict[str, list[Job]] = {}
         self.answers: dict[str, list[Answered]] = {}
-        self.told: dict[str, list[EventTold]] = {}
+        self.told: dict[str, list[EventTold | LessWanted]] = {}
         for id in balancers:
             self.balancers[id] = Balancer()
             self.configure(id)

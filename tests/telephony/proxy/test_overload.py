@@ -3,7 +3,7 @@
 from telephony.effects import Admit
 from telephony.sip.events import Answered, ByeAnswered, Ended, InviteReceived, Rejected
 from telephony.sip.overload import Overload
-from tests.telephony.proxy.setting import PHONE, ROUTERS, Setting
+from tests.telephony.proxy.setting import PHONE, ROUTERS, Setting, configuration
 
 
 def overload(setting: Setting) -> None:
@@ -75,7 +75,7 @@ def test_all_routers_are_busy() -> None:
     setting = Setting()
     setting.invite()
     _, at_router = setting.run()
-    setting.proxy.heed('SIP/2.0/UDP h;branch=z;oc=100;oc-algo="loss"', setting.network.flow(*ROUTERS[0]), setting.now)
+    setting.proxy.restrictions.heed('SIP/2.0/UDP h;branch=z;oc=100;oc-algo="loss"', ROUTERS[0], setting.now)
     setting.invite(call_id="another")
     at_phone, at_router = setting.run()
     (rejected,) = at_phone
@@ -85,7 +85,41 @@ def test_all_routers_are_busy() -> None:
 
 def test_strangers_hold_nobody_back() -> None:
     setting = Setting()
-    setting.proxy.heed("SIP/2.0/UDP h;branch=z;oc=100", setting.network.flow(*PHONE), setting.now)
+    setting.proxy.restrictions.heed("SIP/2.0/UDP h;branch=z;oc=100", PHONE, setting.now)
     setting.invite()
+    _, at_router = setting.run()
+    assert [type(event) for event in at_router] == [InviteReceived]
+
+
+def test_nothing_starves_while_a_router_wants_nothing_new() -> None:
+    """What is in progress, its responses, and calls for help go on; new calls do so as soon as it says so."""
+    setting = Setting()
+    there = setting.invite()
+    ringing = setting.invite(call_id="ringing")
+    _, at_router = setting.run()
+    router = setting.routers[0].transactions
+    at_router[0].session.accept(b"answer", now=setting.now)  # type: ignore[attr-defined]
+    router.overload = Overload("0" * 16)
+    router.overload.reduce(100, setting.now, 30.0)
+    for number in range(5):
+        setting.invite(call_id=f"early-{number}")
+    setting.run()
+    for number in range(5):
+        setting.invite(call_id=f"late-{number}")
+    at_phone, at_late = setting.run()
+    assert [type(event) for event in at_phone] == [Rejected] * 5, "they are not even asked"
+    assert at_late == []
+    setting.proxy.configure(configuration(emergency_numbers=["9196"]), setting.now)
+    setting.invite(call_id="help")
+    there.bye(now=setting.now)
+    at_router[1].session.accept(b"answer", now=setting.now)  # type: ignore[attr-defined]
+    at_phone, at_router = setting.run()
+    assert {type(event) for event in at_phone} == {ByeAnswered, Answered}
+    assert [type(event) for event in at_router if type(event) in (Ended, InviteReceived)] == [InviteReceived, Ended]
+    setting.network.run(1.0)
+    ringing.bye(now=setting.now)
+    setting.run()
+    router.overload.reduce(0, setting.now, 1.0)
+    setting.invite(call_id="another")
     _, at_router = setting.run()
     assert [type(event) for event in at_router] == [InviteReceived]

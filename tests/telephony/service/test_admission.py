@@ -46,6 +46,18 @@ def test_a_share_of_invites_is_dropped_and_nothing_else(pair: tuple[socket.socke
         assert least <= len(found) - len(others) <= most
 
 
+@pytest.mark.parametrize("spared", [(), ("112",), ("15", "112", "911", "äöü", "1234")])
+def test_calls_for_help_are_not_dropped(pair: tuple[socket.socket, socket.socket], spared: tuple[str, ...]) -> None:
+    reader, writer = pair
+    admit(reader, 0.0, spared)
+    help_ = [b"INVITE urn:service:sos SIP/2.0", b"INVITE sip:112@b SIP/2.0", b"INVITE sip:911@b SIP/2.0"]
+    others = [b"INVITE sip:113@b SIP/2.0", b"INVITE sip:1120@b SIP/2.0", b"INVITE tel:112@b SIP/2.0", b"INVITE sip:15@b SIP/2.0"]
+    for data in (*help_, *others, b"INVITE short", b"INFO sip:a@b SIP/2.0 and more"):
+        writer.send(data)
+    passed = [help_[0], *(data for data in help_[1:] if data[11:14].decode() in spared)]
+    assert read(reader) == [*passed, b"INVITE short", b"INFO sip:a@b SIP/2.0 and more"]
+
+
 def test_who_reads_a_socket_anew_hears_all(pair: tuple[socket.socket, socket.socket]) -> None:
     reader, writer = pair
     admit(reader, 0.0)
@@ -58,7 +70,7 @@ def test_who_reads_a_socket_anew_hears_all(pair: tuple[socket.socket, socket.soc
         writer.send(INVITE)
         loop.turn(1.0)
         assert heard == [INVITE]
-        datagrams.admit(0.0)
+        datagrams.admit(0.0, ())
         writer.send(INVITE)
         writer.send(b"BYE")
         loop.turn(1.0)

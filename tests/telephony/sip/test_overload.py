@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from telephony.sip import overload as module
 from telephony.sip.flow import Flow, Send
 from telephony.sip.message import Message
-from telephony.sip.overload import OFFER, Overload, Restriction
+from telephony.sip.overload import OFFER, Emergencies, Overload, Restriction, Restrictions
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.text import parameter
 from telephony.sip.timers import Timers
@@ -196,7 +196,74 @@ def test_nobody_is_told_who_has_not_asked() -> None:
     transactions.overload = Overload("1" * 16)
     message = Message.parse(request(via=VIAS[6]))
     transactions.receive(message, FLOW, 1000.0)
-    assert message.via == VIAS[0] + ';oc=0;oc-algo="loss";oc-validity=0;oc-seq=1000.000'
+    assert message.via == VIAS[6], "while all is well there is nothing to say"
+    overload.reduce(30, 1000.0, 1.0)
+    said = []
+    for now in (1000.5, 1001.0, 1001.6):
+        message = Message.parse(request(via=VIAS[6]))
+        overload.stamp(message, now)
+        said.append(message.via.removeprefix(VIAS[0]))
+    assert said == [
+        ';oc=30;oc-algo="loss";oc-validity=500;oc-seq=1000.500',
+        ';oc=0;oc-algo="loss";oc-validity=0;oc-seq=1001.000',
+        OFFER,
+    ], "its end is said to those who may believe in it still"
+
+
+def test_what_somebody_behind_asks_for_is_refused_and_handed_on() -> None:
+    overload, transactions = Overload("0123456789abcdef"), layer()
+    overload.reduce(40, 1000.0, 1.0)
+
+    def refused(now: float) -> set[int]:
+        calls = (request(via=VIAS[0] + str(number)).replace(b"Call-ID: x", b"Call-ID: %d" % number) for number in range(200))
+        return {number for number, data in enumerate(calls) if overload.sheds(data, FLOW, transactions, now)}
+
+    first = refused(1000.1)
+    assert 50 < len(first) < 110
+    restriction = Restriction()
+    message = Message.parse(request(via=VIAS[6]))
+    overload.stamp(message, 1000.1)
+    assert restriction.heed(message.via, 1000.1)
+    assert first == {number for number in range(200) if restriction.holds_back(str(number), 1000.2)}, "whoever heeds it is refused nothing"
+    assert overload.loss(1000.9) == 40, "and what was refused for it does not add up"
+    assert refused(1001.0) == set()
+    assert overload.loss(1001.0) == 0
+    overload.reduce(100, 1002.0, 1.0)
+    overload.reduce(0, 1002.1, 1.0)
+    assert refused(1002.2) == set()
+
+
+def test_emergency_calls_get_through_but_nobody_gets_past_by_calling_for_help() -> None:
+    overload, transactions = busy(), layer()
+    overload.reduce(100, 1000.0, 10.0)
+    for uri in (b"sip:112@b", b"sip:911@b;user=phone", b"sips:112@b", b"urn:service:sos", b"urn:service:sos.police", b"SIP:112;x@b"):
+        assert not overload.sheds(request().replace(b"sip:b@b", uri, 1), FLOW, transactions, 1000.0), uri
+    for uri in (b"sip:1120@b", b"sip:b@112", b"sip:x112@b", b"urn:service:sosage", b"urn:service:counseling"):
+        assert overload.sheds(request().replace(b"sip:b@b", uri, 1), FLOW, transactions, 1000.0), uri
+    assert overload.sheds(request("OPTIONS").replace(b"sip:b@b", b"sip:112@b", 1), FLOW, transactions, 1000.0)
+    overload.emergencies = Emergencies(["15", "+*"])
+    assert overload.sheds(request().replace(b"sip:b@b", b"sip:112@b", 1), FLOW, transactions, 1000.0)
+    assert not overload.sheds(request().replace(b"sip:b@b", b"sip:+*@b", 1), FLOW, transactions, 1000.0)
+    call = request().replace(b"sip:b@b", b"sip:15@b", 1)
+    through = sum(not overload.sheds(call, FLOW, transactions, 1005.0 + number / 100) for number in range(500))
+    assert module.EMERGENCIES_PER_SECOND_MAX * 5 <= through <= module.EMERGENCIES_PER_SECOND_MAX * 6
+    assert not Emergencies([]).spares(b"INVITE sip:112@b", 0.0)
+
+
+def test_several_servers_each_have_their_say_and_nobody_else() -> None:
+    restrictions = Restrictions()
+    restrictions.servers = frozenset({("a", 1), ("b", 1)})
+    restrictions.heed("SIP/2.0/UDP h;branch=z;oc=100;oc-validity=1000", ("a", 1), 1.0)
+    restrictions.heed("SIP/2.0/UDP h;branch=z;oc=100;oc-validity=1000", ("stranger", 1), 1.0)
+    assert restrictions.holds_back(("a", 1), "x", 1.5)
+    assert not restrictions.holds_back(("b", 1), "x", 1.5)
+    assert not restrictions.holds_back(("stranger", 1), "x", 1.5)
+    assert restrictions
+    restrictions.heed("SIP/2.0/UDP h;branch=z;oc=0;oc-validity=0", ("a", 1), 1.6)
+    assert not restrictions, "who asks for nothing takes no room, and no time"
+    restrictions.heed("SIP/2.0/UDP h;branch=z;oc=100;oc-validity=1000", ("b", 1), 2.0)
+    assert not restrictions.holds_back(("b", 1), "x", 3.0)
+    assert not restrictions
 
 
 @pytest.mark.parametrize(
