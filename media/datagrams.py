@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from media.addresses import ADDRESS_BYTES
-from media.arrays import F64, U8, U32, U64, Index
+from media.arrays import F64, I32, U8, U32, U64, Index
 from media.ring import RECVMSG, SENDMSG, Ring
 
 BATCH = 256
@@ -113,19 +113,20 @@ class Inbox:
         count: int = _recvmmsg(fd, self._place + first * _HEADER_BYTES, BATCH - first, MSG_DONTWAIT, None)
         return max(count, 0)
 
-    def receive_each(self, fds: list[int], first: int) -> list[int]:
-        """Take one datagram of each socket into the rows from ``first`` on, as far as there is one; the sockets that had one, in order."""
+    def receive_each(self, fds: I32, first: int) -> I32:
+        """Take one datagram of each socket (int32[n]) into the rows from ``first`` on, as far as there is one; the sockets that had one,
+        in order."""
         ring = self._ring
         if ring is None or not ring.works or len(fds) < RING_SOCKETS_MIN:
             served: list[int] = []
-            for fd in fds:
+            for fd in fds.tolist():
                 if _recvmmsg(fd, self._place + (first + len(served)) * _HEADER_BYTES, 1, MSG_DONTWAIT, None) == 1:
                     served.append(fd)
-            return served
+            return fds if len(served) == len(fds) else np.array(served, np.int32)
         rows = slice(first, first + len(fds))
         done = ring.call(RECVMSG, fds, self._message[rows])
         self.length[rows] = done.view(np.uint32)
-        if done.min() >= 0:
+        if np.count_nonzero(done < 0) == 0:
             return fds
         had = np.flatnonzero(done >= 0)
         to, source = slice(first, first + len(had)), first + had
@@ -133,7 +134,7 @@ class Inbox:
             array[to] = array[source]
         self._stamp_bytes[rows] = _STAMP_BYTES
         self._namelen[rows] = NAME_BYTES
-        return [fds[place] for place in had.tolist()]
+        return fds[had]
 
     def widen(self) -> None:
         """Make the rows' addresses as long as they can be again."""
@@ -181,13 +182,13 @@ class Outbox:
                 sent = 1
             first += sent
 
-    def send_each(self, fds: list[int]) -> None:
-        """Send the first loaded datagrams, each by a socket of its own."""
+    def send_each(self, fds: I32) -> None:
+        """Send the first loaded datagrams, each by a socket of its own: int32[n]."""
         ring = self._ring
         if ring is not None and ring.works and len(fds) >= RING_SOCKETS_MIN:
             self.unsent += int(np.count_nonzero(ring.call(SENDMSG, fds, self._message[: len(fds)]) < 0))
             return
-        for row, fd in enumerate(fds):
+        for row, fd in enumerate(fds.tolist()):
             if _sendmmsg(fd, self._place + row * _HEADER_BYTES, 1, MSG_DONTWAIT) != 1:
                 self.unsent += 1
 

@@ -96,7 +96,6 @@ class Receiver:
         self._mark: Index = np.zeros(legs.capacity, np.intp)
         self._order: Index = np.arange(BATCH)
         self._owner: Index = np.zeros(BATCH, np.intp)
-        self._owner_rtcp: Bool = np.zeros(BATCH, np.bool_)
         self._source: U64 = legs.address.view(np.uint64)[:, 0]
         self._hosts: U64 = legs.address.view(np.uint64)[:, 1:3]
         data = inbox.data
@@ -138,29 +137,27 @@ class Receiver:
                 self._take_reports(self._rtcp.find(inbox.key[:count]), self._order[:count], now)
             if count < BATCH:
                 break
-        if self._sockets.leg_of:
+        if self._sockets.any_own:
             self._drain_own(now)
 
     def _drain_own(self, now: float) -> None:
         """Own sockets, one datagram of each in a round, so that a batch holds many legs."""
-        inbox, leg_of = self._inbox, self._sockets.leg_of
+        inbox, sockets = self._inbox, self._sockets
         filled = 0
-        if self._sockets.six:
+        if sockets.six:
             inbox.widen()
         for _ in range(OWN_ROUNDS_MAX):
-            readable = self._sockets.readable()
-            if not readable:
+            readable = sockets.readable()
+            if not len(readable):
                 break
-            while readable:
+            while len(readable):
                 if filled == BATCH:
                     self._take_own(filled, now)
                     filled = 0
                     inbox.widen()
                 part, readable = readable[: BATCH - filled], readable[BATCH - filled :]
                 served = inbox.receive_each(part, filled)
-                rows = slice(filled, filled + len(served))
-                self._owner[rows] = [leg_of[fd][0] for fd in served]
-                self._owner_rtcp[rows] = [leg_of[fd][1] for fd in served]
+                self._owner[filled : filled + len(served)] = sockets.owner(served)
                 filled += len(served)
         if filled:
             self._take_own(filled, now)
@@ -169,10 +166,10 @@ class Receiver:
         """Rows of own sockets: a leg's source must be the one that it holds, or it is latched onto now."""
         legs = self._legs
         self._guard.opened.fill(False)
-        leg = self._owner[:count].copy()
-        is_rtcp = self._owner_rtcp[:count]
+        leg = self._owner[:count] >> 1
+        is_rtcp = (self._owner[:count] & 1) > 0
         if self._links:
-            self._reach(leg, count, now)
+            self._reach(leg, is_rtcp, count, now)
         foreign = self._foreign(leg, is_rtcp, count)
         if how_many(foreign):
             for place in np.flatnonzero(foreign & ~is_rtcp).tolist():
@@ -186,9 +183,9 @@ class Receiver:
             leg[row] = -1
         self._take(leg, count, now)
 
-    def _reach(self, leg: Index, count: int, now: float) -> None:
+    def _reach(self, leg: Index, is_rtcp: Bool, count: int, now: float) -> None:
         """Take STUN and DTLS out: their rows are no leg's then."""
-        for row in np.flatnonzero((self._first[:count] <= DTLS_MAX) & ~self._owner_rtcp[:count]).tolist():
+        for row in np.flatnonzero((self._first[:count] <= DTLS_MAX) & ~is_rtcp).tolist():
             data = self._inbox.data[row, : self._inbox.length[row]].tobytes()
             self._links.receive(int(leg[row]), data, text(self._inbox.address[row]), now)
             leg[row] = -1

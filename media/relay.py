@@ -133,7 +133,7 @@ class Relay:
         if how_many(own):
             where = np.flatnonzero(own)
             self.outbox.load(self._address[target[where]], self._inbox.iov[row[where]], 1)
-            self.outbox.send_each([self._sockets.rtp_of(leg) for leg in target[where].tolist()])
+            self.outbox.send_each(self._sockets.own_rtp(target[where]))
             shared = np.flatnonzero(~own)
             row, target = row[shared], target[shared]
         if len(row):

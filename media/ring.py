@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 
-from media.arrays import I32, U8, U32, U64
+from media.arrays import I32, I64, U8, U32, U64
 
 SENDMSG, RECVMSG = 9, 10
 """IORING_OP_SENDMSG, IORING_OP_RECVMSG."""
@@ -37,7 +37,7 @@ _ENTRY = np.dtype(
     }
 )
 """struct io_uring_sqe."""
-_RESULT = np.dtype([("user", "u8"), ("result", "i4"), ("flags", "u4")])
+_RESULT = np.dtype([("user", "i8"), ("result", "i4"), ("flags", "u4")])
 """struct io_uring_cqe."""
 
 _syscall = ctypes.CDLL(None).syscall
@@ -65,14 +65,12 @@ class Ring:
         count, results = int(parameters[0]), int(parameters[1])
         self._map = mmap.mmap(self._fd, max(sq[6] + count * 4, cq[5] + results * _RESULT.itemsize), mmap.MAP_SHARED | mmap.MAP_POPULATE)
         self._entries_map = mmap.mmap(self._fd, count * _ENTRY.itemsize, mmap.MAP_SHARED | mmap.MAP_POPULATE, offset=_SQES_PLACE)
-        self._mask = np.uint32(count - 1)
-        self._results_mask = np.uint32(results - 1)
-        self._tail: U32 = np.frombuffer(self._map, np.uint32, 1, sq[1])
+        self._entries, self._results = count, results
+        self._words = memoryview(self._map).cast("I")
+        self._tail, self._head, self._end = sq[1] // 4, cq[0] // 4, cq[1] // 4
         self._order: U32 = np.frombuffer(self._map, np.uint32, count, sq[6])
-        self._head: U32 = np.frombuffer(self._map, np.uint32, 1, cq[0])
-        self._end: U32 = np.frombuffer(self._map, np.uint32, 1, cq[1])
         done = np.frombuffer(self._map, _RESULT, results, cq[5])
-        self._user: U64 = done["user"]
+        self._user: I64 = done["user"]
         self._result: I32 = done["result"]
         entry = np.frombuffer(self._entries_map, _ENTRY, count)
         entry["length"], entry["flags"], entry["user"] = 1, MSG_DONTWAIT, np.arange(count)
@@ -91,30 +89,40 @@ class Ring:
             return Ring(entries)
         return None
 
-    def call(self, operation: int, fds: list[int], messages: U64) -> I32:
+    def call(self, operation: int, fds: I32, messages: U64) -> I32:
         """Send or receive a message by each of some sockets, in order.
 
         Args:
             operation: `SENDMSG` or `RECVMSG`.
-            fds: descriptors.
+            fds: int32[n]: descriptors.
             messages: uint64[n]: pointers to ``msghdr``.
 
         Returns:
             int32[n], lent until the next call: bytes, or a negative number: it failed.
         """
-        count = len(fds)
-        self._operation[:count], self._socket[:count], self._message[:count] = operation, fds, messages
-        steps = self._steps[:count]
-        self._order[(steps + self._tail[0]) & self._mask] = steps
-        self._tail[0] += np.uint32(count)
+        count, words = len(fds), self._words
+        self._operation[:count] = operation
+        self._socket[:count] = fds
+        self._message[:count] = messages
+        tail = words[self._tail]
+        place = tail % self._entries
+        before = min(count, self._entries - place)
+        self._order[place : place + before] = self._steps[:before]
+        if before < count:
+            self._order[: count - before] = self._steps[before:count]
+        words[self._tail] = (tail + count) & 0xFFFFFFFF
         submitted = int(_syscall(_ENTER, self._fd, count, count, _WAITS, None, 0))
         done = self._done[:count]
         done.fill(-1)
-        first, last = int(self._head[0]), int(self._end[0])
-        place = (self._steps[: (last - first) & 0xFFFFFFFF] + self._head[0]) & self._results_mask
-        done[self._user[place].astype(np.intp)] = self._result[place]
-        self._head[0] = last
-        self.works = submitted == count == len(place)
+        head = words[self._head]
+        came = (words[self._end] - head) & 0xFFFFFFFF
+        place = head % self._results
+        before = min(came, self._results - place)
+        done[self._user[place : place + before]] = self._result[place : place + before]
+        if before < came:
+            done[self._user[: came - before]] = self._result[: came - before]
+        words[self._head] = (head + came) & 0xFFFFFFFF
+        self.works = submitted == count == came
         return done
 
     def close(self) -> None:

@@ -214,4 +214,4 @@ class ReportsOut:
         if len(set(fds)) == 1:
             self._outbox.send(fds[0], 0, len(fds))
         else:
-            self._outbox.send_each(fds)
+            self._outbox.send_each(np.array(fds, np.int32))

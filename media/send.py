@@ -113,7 +113,7 @@ class Sender:
         if how_many(own):
             mine = leg[own]
             self.outbox.load(self._address[mine], iov[own], pieces)
-            self.outbox.send_each([self._sockets.rtp_of(row) for row in mine.tolist()])
+            self.outbox.send_each(self._sockets.own_rtp(mine))
             leg, iov = leg[~own], iov[~own]
         if len(leg):
             self.outbox.send(self._sockets.rtp, 0, self.outbox.load(self._address[leg], iov, pieces))

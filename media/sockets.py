@@ -8,11 +8,15 @@ Rules:
 """
 
 import contextlib
+import ctypes
 import os
 import resource
 import select
 import socket
 
+import numpy as np
+
+from media.arrays import I32, Index
 from media.config import MediaConfiguration
 from media.datagrams import BATCH, stamped
 from media.handover import Giver, Taker
@@ -23,6 +27,18 @@ SHARED_BUFFER_BYTES = 16 << 20
 OWN_BUFFER_BYTES = 128 << 10
 POLL_MAX = 4096
 """Own sockets looked at in one tick."""
+
+
+_PACKED = os.uname().machine == "x86_64"
+_EVENT = np.dtype({"names": ["fd"], "formats": ["i4"], "offsets": [4 if _PACKED else 8], "itemsize": 12 if _PACKED else 16})
+"""struct epoll_event; ``fd`` is what was registered."""
+_epoll_wait = ctypes.CDLL(None).epoll_wait
+_epoll_wait.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+
+
+def _longer(array: I32, place: int) -> I32:
+    """An array that has this place."""
+    return array if place < len(array) else np.concatenate((array, np.zeros(place + 1, np.int32)))
 
 
 class PortsExhaustedError(Exception):
@@ -84,8 +100,13 @@ class Sockets:
         self.port = self._shared.port
         """Local port of the shared RTP socket."""
         self.port_rtcp: int = self._shared.rtcp.getsockname()[1]
-        self.leg_of: dict[int, tuple[int, bool]] = {}
-        """Own descriptor to its leg, and whether it carries RTCP."""
+        self._owner: I32 = np.zeros(0, np.int32)
+        """int32[descriptor]: twice its leg, and 1 more where it carries RTCP."""
+        self._rtp_of: I32 = np.zeros(0, np.int32)
+        """int32[leg]: descriptor that its RTP goes out by."""
+        self._events = np.zeros(POLL_MAX, _EVENT)
+        self._place: int = self._events.ctypes.data
+        self._ready: I32 = self._events["fd"]
         self._giver: Giver | None = None
         self._taker = Taker(given["peer"]) if "peer" in given else None
 
@@ -169,8 +190,11 @@ class Sockets:
         for side, is_rtcp in ((pair.rtp, False), (pair.rtcp, True)):
             side.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, OWN_BUFFER_BYTES)
             stamped(side)
-            self.leg_of[side.fileno()] = (leg, is_rtcp)
+            self._owner = _longer(self._owner, side.fileno())
+            self._owner[side.fileno()] = 2 * leg + is_rtcp
             self._poll.register(side.fileno(), select.EPOLLIN)
+        self._rtp_of = _longer(self._rtp_of, leg)
+        self._rtp_of[leg] = pair.rtp.fileno()
         return pair.port
 
     def shut(self, leg: int) -> None:
@@ -180,7 +204,6 @@ class Sockets:
             return
         for side in (pair.rtp, pair.rtcp):
             self._poll.unregister(side.fileno())
-            del self.leg_of[side.fileno()]
         pair.close()
         if self._giver is not None:
             self._giver.shut(pair.port)
@@ -189,6 +212,14 @@ class Sockets:
         """Descriptor that a leg's RTP goes out by."""
         pair = self._pairs.get(leg)
         return self.rtp if pair is None else pair.rtp.fileno()
+
+    def own_rtp(self, leg: Index) -> I32:
+        """int32[n]: the same of legs that have sockets of their own."""
+        return self._rtp_of.take(leg)
+
+    def owner(self, fds: I32) -> I32:
+        """int32[n]: the legs of own descriptors, each twice, and 1 more where it carries RTCP."""
+        return self._owner.take(fds)
 
     def rtcp_of(self, leg: int) -> int:
         """Descriptor that a leg's RTCP goes out by, where it is not multiplexed."""
@@ -202,11 +233,14 @@ class Sockets:
             with contextlib.suppress(OSError, OverflowError):
                 pair.rtp.sendto(data, address)
 
-    def readable(self) -> list[int]:
-        """Own descriptors with datagrams waiting."""
-        if not self._pairs:
-            return []
-        return [fd for fd, _ in self._poll.poll(0, POLL_MAX)]
+    @property
+    def any_own(self) -> bool:
+        """Some leg has sockets of its own."""
+        return bool(self._pairs)
+
+    def readable(self) -> I32:
+        """int32[n]: own descriptors with datagrams waiting."""
+        return self._ready[: max(_epoll_wait(self._poll.fileno(), self._place, POLL_MAX, 0), 0)].copy()
 
     def close(self) -> None:
         """Close all own pairs; the descriptors that were given stay open (their owner's)."""

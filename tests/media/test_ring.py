@@ -25,7 +25,7 @@ def test_what_waits_at_many_sockets_is_taken_and_sent_back(with_ring: bool) -> N
         pytest.skip("waits for a host that allows io_uring")
     inbox, outbox = Inbox(ring), Outbox(ring)
     peer, own = udp(), [udp() for _ in range(COUNT)]
-    fds = [each.fileno() for each in own]
+    fds = np.array([each.fileno() for each in own], np.int32)
     try:
         for turn in range(300):
             silent = {turn % COUNT, (turn * 7) % COUNT} if turn % 2 else set()
@@ -33,7 +33,7 @@ def test_what_waits_at_many_sockets_is_taken_and_sent_back(with_ring: bool) -> N
                 if number not in silent:
                     peer.sendto(b"%d %d" % (turn, number), each.getsockname())
             served = inbox.receive_each(fds, 3)
-            assert served == [fd for number, fd in enumerate(fds) if number not in silent]
+            assert served.tolist() == [fd for number, fd in enumerate(fds) if number not in silent]
             rows = range(3, 3 + len(served))
             said = [inbox.data[row, : inbox.length[row]].tobytes() for row in rows]
             assert said == [b"%d %d" % (turn, number) for number in range(COUNT) if number not in silent]
@@ -66,11 +66,11 @@ def test_a_ring_that_fails_is_not_used_again() -> None:
     try:
         own[0].sendto(b"here", own[1].getsockname())
         peer.sendto(b"from", own[2].getsockname())
-        assert inbox.receive_each([own[2].fileno()], 0) == [own[2].fileno()]
+        assert inbox.receive_each(np.array([own[2].fileno()], np.int32), 0).tolist() == [own[2].fileno()]
         inbox.size[0] = 4
         for expected in (0, COUNT):
             outbox.load(np.repeat(pointers(inbox.address)[:1], COUNT), np.repeat(inbox.iov[:1], COUNT), 1)
-            outbox.send_each([each.fileno() for each in own])
+            outbox.send_each(np.array([each.fileno() for each in own], np.int32))
             assert len(drain(peer)) == expected
             assert not ring.works
         assert outbox.unsent == COUNT
