@@ -3,8 +3,9 @@
     sockets -> inbox -> leg -> (relay -> sockets) | jitter ring -> tick -> decode -> mix-minus -> encode -> headers -> sockets
 
 Rules:
-- A tick receives first, then serves the phase whose turn it is. A tick whose phase is empty receives only where packets are relayed, or
-  every `PHASES` ticks: what waits in the kernel is stamped with its time.
+- A tick receives first, then serves the phase whose turn it is. A tick whose phase is empty receives only every `PHASES` ticks, or every
+  `RELAY_TICKS` where packets are relayed, unless `RELAY_PACKETS` come in one: what waits in the kernel is stamped with its time, and
+  what a wake-up costs is shared by all that waited.
 - Ticks that were missed are made up for, at most `CATCH_UP_TICKS`; time beyond that is skipped, and the timestamps that go out say so.
 - Nothing that the network sends can raise out of a tick; nothing in it waits.
 - Names of legs and rooms, SDP and jobs are the desk's (`media.desk`); here there are only numbers.
@@ -41,6 +42,10 @@ from media.webrtc.link import Links
 
 TICK_SECONDS = 0.005
 CATCH_UP_TICKS = 8
+RELAY_TICKS = 2
+"""A packet that is relayed waits at most so long: 10 ms."""
+RELAY_PACKETS = 128
+"""Where so many come in a tick, waiting for more would save next to nothing."""
 HOUSEKEEPING_TICKS = 20
 
 
@@ -96,6 +101,8 @@ class Engine:
         self._phases: list[Phase] = plan(legs)
         self._stale = True
         self._relays = True
+        self._patience = 1
+        """Ticks after which it is received, whoever is served."""
         self._received = -PHASES
         """Tick that received last."""
         self._began = now
@@ -124,11 +131,15 @@ class Engine:
             self._stale = False
             self._phases = plan(self.legs)
             self._relays = bool(how_many(self.legs.used & (self.legs.target >= 0)))
+            self._patience = RELAY_TICKS if self._relays else PHASES
         serves = any(len(self._phases[tick % PHASES].clocked) for tick in range(self._ticks, min(due, self._ticks + PHASES)))
-        if serves or self._relays or due - self._received >= PHASES:
+        waited = due - self._received
+        if serves or waited >= self._patience:
             self._received = due
             self.receiver.tick = self._ticks
-            self.receiver.drain(now)
+            taken = self.receiver.drain(now)
+            if self._relays:
+                self._patience = 1 if taken >= RELAY_PACKETS * waited else RELAY_TICKS
             if self.links:
                 self.links.tick(now)
         if due - self._ticks > CATCH_UP_TICKS:

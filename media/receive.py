@@ -114,15 +114,17 @@ class Receiver:
         self.tick = 0
         """Number of the tick that is served after receiving."""
 
-    def drain(self, now: float) -> None:
-        """Take what waits at all sockets."""
+    def drain(self, now: float) -> int:
+        """Take what waits at all sockets; how many packets that were."""
         self._strangers = STRANGERS_MAX
         self._since, self._before = now - self._before, now
         self._rounds = min(self._rounds + int(self._since * ROUNDS_PER_SECOND), ROUNDS_MAX)
         inbox = self._inbox
+        taken = 0
         for _ in range(BATCHES_MAX):
             count = inbox.receive(self._sockets.rtp, 0)
             if count:
+                taken += count
                 self._guard.opened.fill(False)
                 leg = self._rtp.find(inbox.key[:count])
                 if leg.min() < 0:
@@ -137,13 +139,12 @@ class Receiver:
                 self._take_reports(self._rtcp.find(inbox.key[:count]), self._order[:count], now)
             if count < BATCH:
                 break
-        if self._sockets.any_own:
-            self._drain_own(now)
+        return taken + self._drain_own(now) if self._sockets.any_own else taken
 
-    def _drain_own(self, now: float) -> None:
-        """Own sockets, one datagram of each in a round, so that a batch holds many legs."""
+    def _drain_own(self, now: float) -> int:
+        """Own sockets, one datagram of each in a round, so that a batch holds many legs; how many that were."""
         inbox, sockets = self._inbox, self._sockets
-        filled = 0
+        filled = taken = 0
         if sockets.six:
             inbox.widen()
         for _ in range(OWN_ROUNDS_MAX):
@@ -153,6 +154,7 @@ class Receiver:
             while len(readable):
                 if filled == BATCH:
                     self._take_own(filled, now)
+                    taken += filled
                     filled = 0
                     inbox.widen()
                 part, readable = readable[: BATCH - filled], readable[BATCH - filled :]
@@ -161,6 +163,7 @@ class Receiver:
                 filled += len(served)
         if filled:
             self._take_own(filled, now)
+        return taken + filled
 
     def _take_own(self, count: int, now: float) -> None:
         """Rows of own sockets: a leg's source must be the one that it holds, or it is latched onto now."""

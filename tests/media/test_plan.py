@@ -5,6 +5,7 @@ import pytest
 
 from media import plan
 from media.control import Bridge, Room
+from media.engine import RELAY_PACKETS
 from media.legs import Legs
 from media.plan import PHASE_LEGS, PHASES
 from tests.media.phone import TICK, bench
@@ -37,8 +38,10 @@ def test_phases_are_filled_one_after_the_other_and_then_evenly(count: int, serve
     assert np.bincount(legs.phase[legs.used], minlength=PHASES).tolist() == served
 
 
-@pytest.mark.parametrize(("relays", "calls"), [(False, 10), (True, 40)])
-def test_a_tick_that_serves_nobody_receives_only_for_the_relay(relays: bool, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("relays", "packets", "calls"), [(False, 0, 10), (True, 2 * RELAY_PACKETS - 1, 20), (True, 2 * RELAY_PACKETS, 40)])
+def test_a_tick_that_serves_nobody_receives_only_for_the_relay(
+    relays: bool, packets: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with bench() as engine:
         engine.phone("a")
         engine.phone("b")
@@ -50,7 +53,14 @@ def test_a_tick_that_serves_nobody_receives_only_for_the_relay(relays: bool, cal
         engine.ticks(4)
         receiver = engine.processor._desk.engine.receiver
         received: list[float] = []
-        monkeypatch.setattr(receiver, "drain", received.append)
+
+        def drain(now: float) -> int:
+            received.append(now)
+            return packets
+
+        monkeypatch.setattr(receiver, "drain", drain)
+        engine.ticks(2)
+        received.clear()
         engine.ticks(40)
         assert len(received) == calls
         assert TICK * 40 / calls == pytest.approx(received[1] - received[0])

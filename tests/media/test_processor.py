@@ -9,6 +9,7 @@ import pytest
 
 from media import control, g711
 from media.control import MediaError
+from media.engine import RELAY_TICKS
 from tests.media.phone import Bench, Phone, bench, drain, tone
 
 
@@ -213,9 +214,9 @@ def test_a_source_behind_nat_is_latched_and_can_not_be_taken(engine: Bench) -> N
     engine.phones.append(thief)
     thief.to = phone.to
     phone.send(b"\x01" * 160)
-    engine.ticks(1)
+    engine.ticks(RELAY_TICKS)
     thief.send(b"\x02" * 160)
-    engine.ticks(1)
+    engine.ticks(RELAY_TICKS)
     assert [packet.payload for packet in phone.received()] == [b"\x01" * 160]
     assert thief.received() == []
     assert engine.report("a").refused == 1
