@@ -123,11 +123,11 @@ class Forwarding:
         if not message.has("via"):
             return
         if status < 200:
+            if self.invite and client in self._pending and not (self._final or self._cancelled):
+                cancel(self._timer)
+                self._timer = None
             self._alive(client, now)
             if self.invite and client in self._pending and not self._final:
-                if not self._cancelled:
-                    cancel(self._timer)
-                    self._timer = self._proxy.timers.start(now, TIMER_C, self._timer_c)
                 if self._early is not None:
                     self._early[client] = message.to_tag
                 self.server.respond(status, message.serialize(), now)

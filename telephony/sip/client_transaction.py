@@ -63,7 +63,7 @@ class PatientUser(Protocol):
 class ClientTransaction:
     """Client side of one request to one flow. ``state`` is one of the numbers above."""
 
-    __slots__ = ("_ack", "_expires", "_interval", "_layer", "_timer", "data", "flow", "key", "message", "state", "user")
+    __slots__ = ("_ack", "_interval", "_layer", "_timer", "data", "expires", "flow", "key", "message", "state", "user")
 
     FIRST_STATE: ClassVar[int] = CALLING
 
@@ -78,7 +78,7 @@ class ClientTransaction:
         self.state = self.FIRST_STATE
         self._ack = b""
         self._interval = T1
-        self._expires = 0.0
+        self.expires = 0.0
         self._timer: Timer | None = None
 
     @property
@@ -87,17 +87,17 @@ class ClientTransaction:
         return self.state == PROCEEDING
 
     def start(self, now: float, reliable: bool) -> None:
-        self._expires = now + T64
+        self.expires = now + T64
         self._timer = self._layer.timers.start(now, T64 if reliable else T1, self._tick)
 
     def cancelled(self, now: float) -> None:
         """Nobody wants an INVITE any more: without a final response within 64 T1 it is over (RFC 3261 section 9.1)."""
         if self.state == PROCEEDING and self._timer is None:
-            self._expires = now + T64
+            self.expires = now + T64
             self._timer = self._layer.timers.start(now, T64, self._tick)
 
     def _tick(self, now: float) -> None:
-        if now >= self._expires - _EARLY_SECONDS:
+        if now >= self.expires - _EARLY_SECONDS:
             self.on(GIVE_UP, None, now)
         else:
             self.on(REPEAT, None, now)
@@ -111,10 +111,13 @@ class ClientTransaction:
         cancel(self._timer)
         self._timer = None
         if seconds:
-            self._expires = now + seconds
-            self._timer = self._layer.timers.start(now, seconds, self._tick)
+            self._layer.timers.linger(now, seconds, self)
         else:
             self._end(None, now)
+
+    def forget(self) -> None:
+        """It has lingered long enough."""
+        self.on(GIVE_UP, None, self.expires)
 
     # Actions
 
@@ -172,7 +175,7 @@ class InviteClient(ClientTransaction):
     def _repeat(self, message: Message | None, now: float) -> None:
         self._layer.out.append(Send(self.data, self.flow))
         self._interval = interval = self._interval * 2
-        left = self._expires - now
+        left = self.expires - now
         self._timer = self._layer.timers.start(now, interval if interval < left else left, self._tick)
 
     def _provisional(self, message: Message | None, now: float) -> None:
@@ -220,7 +223,7 @@ class RequestClient(ClientTransaction):
         self._interval = interval = T2 if interval > T2 or self.state == PROCEEDING else interval
         if interval == T2 and isinstance(self.user, PatientUser):
             self.user.slow(self, now)
-        left = self._expires - now
+        left = self.expires - now
         self._timer = self._layer.timers.start(now, interval if interval < left else left, self._tick)
 
     def _final(self, message: Message | None, now: float) -> None:

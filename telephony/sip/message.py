@@ -63,6 +63,12 @@ LISTS = frozenset(
 """Headers whose values may stand on one line, separated by commas."""
 
 
+HOPS_CACHED_MAX = 1024
+"""Lines of Max-Forwards that are remembered."""
+_hops: dict[str, tuple[int, str]] = {}
+"""A line to its number, and to the line with one hop less."""
+
+
 class Message:
     """A request or a response. Never build it by hand: `parse`, `make_request`, `make_response`."""
 
@@ -273,13 +279,14 @@ class Message:
             if rest:
                 self._lines[number] = line[: colon + 1] + " " + ",".join(rest).strip()
                 return first.strip()
-        self._lines[number] = ""
         shape = self._shape
         if shape is not None:
+            del self._lines[number]
             self._shape = shape = shape.pop(name)
             self._first = shape.first
             self._more = shape.more
             return line[colon + 1 :].strip()
+        self._lines[number] = ""
         more = self._more
         if more is not None and name in more:
             numbers = more[name]
@@ -306,12 +313,16 @@ class Message:
             self.add("max-forwards", "70")
             return 71
         line = self._lines[number]
-        digits = line[line.find(":") + 1 :].strip()
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or (hops := int(digits)) > 255:
-            raise MessageError("bad Max-Forwards", 400, self)
-        if hops:
-            self._lines[number] = f"Max-Forwards: {hops - 1}"
-        return hops
+        known = _hops.get(line)
+        if known is None:
+            digits = line[line.find(":") + 1 :].strip()
+            if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or (hops := int(digits)) > 255:
+                raise MessageError("bad Max-Forwards", 400, self)
+            if len(_hops) >= HOPS_CACHED_MAX:
+                _hops.clear()
+            known = _hops[line] = hops, f"Max-Forwards: {hops - 1}" if hops else line
+        self._lines[number] = known[1]
+        return known[0]
 
     def restamp(self, via: str) -> None:
         """Replace the topmost Via value that came (not one that was prepended) by the same one with more parameters."""
@@ -350,8 +361,11 @@ class Message:
         if "content-length" not in self._first:
             self.add("content-length", str(len(self.body)))
         if self._top:
-            lines = [lines[0], *reversed(self._top), *lines[1:]]
-        return "\r\n".join(filter(None, lines)).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
+            lines = lines[:]
+            lines[1:1] = self._top[::-1]
+        if self._shape is None:
+            lines = [line for line in lines if line]  # those that were taken off
+        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
 
     def size(self) -> int:
         """Bytes on the wire, nearly: characters outside of ASCII count as one, an empty line left by an edit as two."""

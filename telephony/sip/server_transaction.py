@@ -58,7 +58,7 @@ class ServerUser(Protocol):
 class ServerTransaction:
     """Server side of one request."""
 
-    __slots__ = ("_expires", "_interval", "_last", "_layer", "_timer", "flow", "key", "method", "source", "state", "user")
+    __slots__ = ("_interval", "_last", "_layer", "_steps", "_timer", "expires", "flow", "key", "method", "source", "state", "user")
 
     def __init__(self, layer: "Transactions", source: Flow, flow: Flow, key: str, method: str) -> None:
         self._layer = layer
@@ -70,10 +70,13 @@ class ServerTransaction:
         self.method = method
         self.user: object = None
         """For the core above: what the request became (a session, a forwarding)."""
-        self.state = PROCEEDING if method == "INVITE" else TRYING
+        if method == "INVITE":
+            self.state, self._steps = PROCEEDING, _INVITE_SERVER
+        else:
+            self.state, self._steps = TRYING, _REQUEST_SERVER
         self._last = b""
         self._interval = T1
-        self._expires = 0.0
+        self.expires = 0.0
         self._timer: Timer | None = None
 
     @property
@@ -88,7 +91,7 @@ class ServerTransaction:
 
     def respond(self, status: int, data: bytes, now: float) -> bool:
         """Send a response. False: the machine does not allow it any more (a second final one, or one too late)."""
-        step = _SERVER[self.method == "INVITE"][self.state][PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE]
+        step = self._steps[self.state][PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE]
         if step is None:
             return False
         self._last = data
@@ -102,22 +105,25 @@ class ServerTransaction:
 
     def on(self, event: int, now: float) -> None:
         """Feed the machine."""
-        step = _SERVER[self.method == "INVITE"][self.state][event]
+        step = self._steps[self.state][event]
         if step is not None:
             self.state, action = step
             action(self, now)
 
     def _tick(self, now: float) -> None:
-        self.on(GIVE_UP if now >= self._expires - _EARLY_SECONDS else REPEAT, now)
+        self.on(GIVE_UP if now >= self.expires - _EARLY_SECONDS else REPEAT, now)
 
     def _linger(self, now: float, seconds: float) -> None:
         cancel(self._timer)
         self._timer = None
         if seconds:
-            self._expires = now + seconds
-            self._timer = self._layer.timers.start(now, seconds, self._tick)
+            self._layer.timers.linger(now, seconds, self)
         else:
             self._end(now)
+
+    def forget(self) -> None:
+        """It has lingered long enough."""
+        self.on(GIVE_UP, self.expires)
 
     # Actions
 
@@ -140,14 +146,14 @@ class ServerTransaction:
 
     def _refuse(self, now: float) -> None:
         self._layer.out.append(Send(self._last, self.flow))
-        self._expires = now + T64
+        self.expires = now + T64
         cancel(self._timer)
         self._timer = self._layer.timers.start(now, T1 if self.flow.transport == "udp" else T64, self._tick)
 
     def _repeat(self, now: float) -> None:
         self._layer.out.append(Send(self._last, self.flow))
         self._interval = interval = min(self._interval * 2, T2)
-        left = self._expires - now
+        left = self.expires - now
         self._timer = self._layer.timers.start(now, interval if interval < left else left, self._tick)
 
     def _confirm(self, now: float) -> None:
@@ -215,5 +221,3 @@ _REQUEST_SERVER = table(
         },
     }
 )
-
-_SERVER = (_REQUEST_SERVER, _INVITE_SERVER)

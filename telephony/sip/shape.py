@@ -21,7 +21,7 @@ _ONCE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-len
 class Shape:
     """Where the headers of a message stand. Line 0 is the start line."""
 
-    __slots__ = ("_popped", "_pops", "broken", "call_id", "cseq", "first", "length", "more", "receiver", "sender", "via")
+    __slots__ = ("_popped", "_pops", "broken", "call_id", "cseq", "first", "length", "more", "starts", "via")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.first: dict[str, int] = {}
@@ -30,6 +30,8 @@ class Shape:
         """Name to the numbers of its further lines."""
         self.broken = ""
         """What is wrong with it; empty: nothing."""
+        self.starts = ("", *names)
+        """How each line starts."""
         for number, name in enumerate(names, 1):
             key = canonical(name[:-1]) if name else ""
             if not key:
@@ -48,8 +50,6 @@ class Shape:
             if name not in self.first:
                 self.broken = self.broken or f"missing {spelling(name)}"
         self.via = self._place("via", names)
-        self.sender = self._place("from", names)
-        self.receiver = self._place("to", names)
         self.call_id = self._place("call-id", names)
         self.cseq = self._place("cseq", names)
         self.length = self._place("content-length", names)
@@ -57,22 +57,12 @@ class Shape:
         self._popped: dict[str, Shape] = {}
 
     def pop(self, name: str) -> "Shape":
-        """The same message's shape without the first line of this header, which is there."""
+        """The shape of what is left when the first line of this header, which is there, is taken out."""
         shape = self._popped.get(name)
         if shape is None:
-            shape = Shape(())
-            shape.broken, shape.length = self.broken, self.length
-            shape.via, shape.sender, shape.receiver = self.via, self.sender, self.receiver
-            shape.call_id, shape.cseq = self.call_id, self.cseq
-            shape.first = first = self.first.copy()
-            shape.more = more = None if self.more is None else {name: numbers[:] for name, numbers in self.more.items()}
-            if more is not None and name in more:
-                first[name] = more[name].pop(0)
-                if not more[name]:
-                    del more[name]
-            else:
-                del first[name]
-            shape._popped = {}
+            names = list(self.starts[1:])
+            del names[self.first[name] - 1]
+            shape = Shape(tuple(names))
             shape._pops = self._pops + 1
             if shape._pops <= POPS_KEPT_MAX and len(self.first) <= POPPED_NAMES_MAX:
                 self._popped[name] = shape

@@ -6,12 +6,14 @@ Rules:
 - Cancelling is lazy: the entry forgets its callback. It is dropped when it comes up, or when the queue has doubled
   since it was last swept (from `SWEEP_ENTRIES_MIN` on), so that cancelled entries never outnumber the others for long.
 - Timers that are due run in the order of their times, then of their start.
+- What only has to be remembered for a while (`Lingering`: most transactions, most of their time) waits in a queue of its
+  own: no timer is made for it. It ends after the timers that are due with it.
 """
 
 from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, Protocol
 
 T1 = 0.5
 """Round trip time estimate, seconds (RFC 3261 section 17.1.1.1)."""
@@ -31,6 +33,20 @@ SWEEP_ENTRIES_MIN = 1024
 
 Timer = list[Any]
 """``[time, number, callback or None]``; None: cancelled or run."""
+
+
+LINGERS = (T4, T64)
+"""How long things linger, seconds."""
+
+
+class Lingering(Protocol):
+    """Something that is over but for being remembered."""
+
+    expires: float
+    """When it may be forgotten; set by `Timers.linger`."""
+
+    def forget(self) -> None:
+        """Its time has come. Called once, even if it ended before."""
 
 
 class _Lane:
@@ -54,11 +70,12 @@ class _Lane:
 class Timers:
     """Set of timers; `run` calls what is due."""
 
-    __slots__ = ("_head", "_heap", "_heap_sweep_at", "_lanes", "_number", "_queues")
+    __slots__ = ("_head", "_heap", "_heap_sweep_at", "_lanes", "_lingering", "_number", "_queues")
 
     def __init__(self) -> None:
         self._lanes: dict[float, _Lane] = {seconds: _Lane() for seconds in LANES}
         self._queues = [lane.queue for lane in self._lanes.values()]
+        self._lingering: dict[float, deque[Lingering]] = {seconds: deque() for seconds in LINGERS}
         self._heap: list[Timer] = []
         self._heap_sweep_at = SWEEP_ENTRIES_MIN
         self._head: Timer | None = None
@@ -84,12 +101,21 @@ class Timers:
             self._head = timer
         return timer
 
+    def linger(self, now: float, seconds: float, what: Lingering) -> None:
+        """Call ``what.forget()`` at ``now + seconds`` (one of `LINGERS`) or the first `run` after it; once for each thing at the most."""
+        what.expires = now + seconds
+        self._lingering[seconds].append(what)
+
     def deadline(self) -> float | None:
         """Time of the next timer that is not cancelled; None: there is none."""
         head = self._head
         if head is not None and head[2] is None:
             head = self._earliest()
-        return None if head is None else head[0]
+        deadline: float | None = None if head is None else head[0]
+        for queue in self._lingering.values():
+            if queue and (deadline is None or queue[0].expires < deadline):
+                deadline = queue[0].expires
+        return deadline
 
     def run(self, now: float) -> None:
         """Run what is due at ``now``."""
@@ -108,10 +134,13 @@ class Timers:
                 for timer in due:  # a callback has failed
                     heappush(self._heap, timer)
                 head = self._earliest()
+        for queue in self._lingering.values():
+            while queue and queue[0].expires <= now:
+                queue.popleft().forget()
 
     def __len__(self) -> int:
         """Entries held, cancelled ones included."""
-        return len(self._heap) + sum(map(len, self._queues))
+        return len(self._heap) + sum(map(len, self._queues)) + sum(map(len, self._lingering.values()))
 
     def _take_due(self, now: float) -> list[Timer]:
         """Take out what is due, in order."""
