@@ -44,6 +44,8 @@ SETTLE_SECONDS = T2
 """A 6xx waits so long for the branches that were cancelled for it."""
 BREADTH = 60
 """Of a request without Max-Breadth (RFC 5393 section 5.3.3)."""
+GROWTH_BYTES = 300
+"""A request does not grow by more before it is sent on (P-Asserted-Identity): only one that is nearly too large is measured."""
 _CHALLENGES = {401: "www-authenticate", 407: "proxy-authenticate"}
 _NONE: dict[ClientTransaction, Target] = {}
 """Of a request that is over: it is kept for half a minute, and an empty table of its own would be too."""
@@ -137,7 +139,8 @@ class Forwarding:
                 late.end(self._proxy, client, message, now)
                 return
             self._finish(status, message.serialize(), now)
-            self._cancel_branches(now, _ELSEWHERE)
+            if self._pending or self._silent_clients:
+                self._cancel_branches(now, _ELSEWHERE)
         elif client in self._pending and not self._final:
             self._failure(client, status, message, now)
         elif self._silent_clients is not None and client in self._silent_clients:
@@ -193,7 +196,7 @@ class Forwarding:
 
     def _send(self, target: Target, message: Message, now: float) -> Target:
         """Send it, in a branch of its own; the target that it went to."""
-        if message.size() > DATAGRAM_BYTES_MAX - VIA_BYTES:
+        if message.received_bytes > DATAGRAM_BYTES_MAX - GROWTH_BYTES and message.size() > DATAGRAM_BYTES_MAX - VIA_BYTES:
             target = self._proxy.stream(message, target, now)
         self._pending[self._proxy.send(self, message, target, now)] = target
         return target

@@ -85,6 +85,7 @@ class Message:
         "cseq_method",
         "method",
         "reason",
+        "received_bytes",
         "status",
         "uri",
         "via",
@@ -103,6 +104,8 @@ class Message:
     """Status code of a response; 0 in a request."""
     reason: str
     body: bytes
+    received_bytes: int
+    """Size of what it was read from; 0: it was made here."""
     via: str
     """Topmost Via value as it came."""
     branch: str
@@ -121,6 +124,7 @@ class Message:
                 the error carries it (`MessageError.message`).
         """
         message = Message.__new__(Message)
+        message.received_bytes = len(data)
         read(message, data)
         return message
 
@@ -385,6 +389,7 @@ class Message:
         other.cseq_method = self.cseq_method
         other.method = self.method
         other.reason = self.reason
+        other.received_bytes = self.received_bytes
         other.status = self.status
         other.uri = self.uri
         other.via = self.via
@@ -458,6 +463,7 @@ def make_response(
     message.cseq = request.cseq
     message.cseq_method = request.cseq_method
     message.body = body
+    message.received_bytes = 0
     message._top = []
     more: dict[str, list[int]] | None = None
     lines = [f"SIP/2.0 {status} {message.reason}"]

@@ -114,17 +114,12 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
     lines = message._lines
     number, start = shape.via
     via = lines[number][start:].strip()
-    if "," in via and (comma := via.find(", SIP/2.0/")) == via.find(",") and via.count('"', 0, comma) in (0, 2) and ";;" not in via:
-        via = via[:comma].rstrip()
-    elif "," in via or ";;" in via or via[:8] != "SIP/2.0/":
+    if "," in via or ";;" in via or not via.startswith("SIP/2.0/"):
         try:
-            values = split(via, ",")
-            for value in values:
-                Via.parse(value)
+            via = _first_via(via)
         except ValueError:
             message.via = message.branch = via.partition(",")[0]
             return "bad Via"
-        via = values[0].strip()
     message.via = via
     at = via.find(";branch=")
     if at > 0:
@@ -161,6 +156,21 @@ def _identify(message: "Message", shape: Shape, body: bytes) -> str:
     if not call_id:
         return "empty Call-ID"
     return ""
+
+
+def _first_via(line: str) -> str:
+    """The first of several values on a line, or one that is unusual.
+
+    Raises:
+        ValueError: one of them cannot be read.
+    """
+    comma = line.find(",")
+    if comma >= 0 and comma == line.find(", SIP/2.0/") and line.count('"', 0, comma) in (0, 2) and ";;" not in line:
+        return line[:comma].rstrip()
+    values = split(line, ",")
+    for value in values:
+        Via.parse(value)
+    return values[0].strip()
 
 
 def _read_cseq(value: str) -> tuple[int, str] | None:

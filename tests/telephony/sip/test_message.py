@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telephony.proxy.core import Proxy
+from telephony.sip import parsing
 from telephony.sip.build import make_answer
 from telephony.sip.endpoint import Endpoint
 from telephony.sip.errors import MessageError
@@ -205,3 +206,46 @@ def test_an_answer_of_the_shortest_way_is_the_same(status: int, old: bytes, new:
     assert make_answer(message, status, "Well", "9", headers) == expected
     with pytest.raises(ValueError, match="CR"):
         make_answer(message, status, None, "9", [("a", "b\r\nc: d")])
+
+
+_LINE = st.sampled_from(
+    ["Subject: a", "subject: b", "s: c", "X: 1", "X : 2", "X", "Route: <sip:a;lr>", " folded", "Via: SIP/2.0/UDP b", "l: 0"]
+)
+
+
+@given(st.lists(st.lists(_LINE, max_size=3), min_size=2, max_size=6))
+def test_what_came_before_changes_nothing(bodies: list[list[str]]) -> None:
+    """The shape of a message is guessed by those before it; a wrong guess is noticed."""
+    head = (
+        "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKa\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS"
+    )
+    several = ["\r\n".join([head, *lines, "", ""]).encode() for lines in bodies]
+
+    def seen(data: bytes) -> object:
+        try:
+            message = Message.parse(data)
+        except MessageError as error:
+            return str(error)
+        return [(name, message.get_lines(name)) for name in message.names()], message.serialize()
+
+    alone = []
+    for data in several:
+        parsing._guesses.clear()
+        alone.append(seen(data))
+    assert [seen(data) for data in several] == alone
+
+
+def test_lines_are_taken_off_in_any_order() -> None:
+    data = (
+        b"BYE sip:b SIP/2.0\r\nRoute: <sip:1>\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nRoute: <sip:2>\r\nVia: SIP/2.0/UDP b\r\n"
+        b"From: <sip:a>;tag=1\r\nTo: <sip:b>;tag=2\r\nCall-ID: c\r\nCSeq: 2 BYE\r\nRoute: <sip:3>\r\nContent-Length: 0\r\n\r\n"
+    )
+    message = Message.parse(data)
+    other = message.copy()
+    assert [message.pop(name) for name in ("route", "via", "route", "via", "route", "route")] == [
+        "<sip:1>", "SIP/2.0/UDP a;branch=z9hG4bK1", "<sip:2>", "SIP/2.0/UDP b", "<sip:3>", None,
+    ]  # fmt: skip
+    left = b"BYE sip:b SIP/2.0\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>;tag=2\r\nCall-ID: c\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+    assert message.serialize() == left
+    assert other.serialize() == data
+    assert (other.get("route"), other.line("cseq")) == ("<sip:1>", "CSeq: 2 BYE")

@@ -83,3 +83,26 @@ def test_against_a_sorted_list() -> None:
             wanted.append((when, number))
     timers.run(1000.0)
     assert ran == sorted(wanted)
+
+
+class Remembered:
+    def __init__(self) -> None:
+        self.expires = 0.0
+        self.forgotten = 0
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+def test_what_lingers_is_forgotten_once_at_its_time() -> None:
+    timers = Timers()
+    short, long = Remembered(), Remembered()
+    timers.linger(1.0, 32.0, long)
+    timers.linger(2.0, 5.0, short)
+    assert (timers.deadline(), len(timers)) == (7.0, 2)
+    timers.run(6.999)
+    assert (short.forgotten, long.forgotten) == (0, 0)
+    timers.run(7.0)
+    assert (short.forgotten, long.forgotten, timers.deadline()) == (1, 0, 33.0)
+    timers.run(40.0)
+    assert (short.forgotten, long.forgotten, timers.deadline(), len(timers)) == (1, 1, None, 0)
