@@ -84,6 +84,13 @@ class Addresses:
         self._count += 1
         return True
 
+    def fill(self, sources: U64, legs: Index) -> None:
+        """Know these, uint64[n] and intp[n], and no others; of equal ones the first."""
+        known, first = np.unique(sources, return_index=True)
+        self._count = count = min(len(known), len(self._keys) - 1)
+        self._keys[:count], self._legs[:count] = known[:count], legs[first[:count]]
+        self._keys[count:], self._legs[count:] = np.iinfo(np.uint64).max, -1
+
     def remove(self, leg: int) -> None:
         """Forget all sources of a leg."""
         keep = self._legs[: self._count] != leg

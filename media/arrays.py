@@ -27,6 +27,8 @@ Index = NDArray[np.intp]
 
 LINE_BYTES = 64
 HEADER_BYTES = 4096
+CAPACITY_PLACE = 48
+"""In the header, after the mark of the layout: rows, uint32."""
 IDENTITY_BYTES = 2048
 """At the end of the header: the certificate of DTLS (`media.webrtc.certificate`)."""
 MAGIC = b"hotswitch-media\0"

@@ -47,6 +47,7 @@ from media.control import (
 from media.engine import Engine
 from media.events import DIGITS
 from media.legs import Legs
+from media.mirror import Mirror
 from media.negotiation import Agreement
 from media.participation import Participation
 from media.plan import best
@@ -85,6 +86,7 @@ class Desk:
         self._records: dict[str, LegRecord] = {}
         self._by_leg: dict[int, LegRecord] = {}
         self._board = Switchboard(self.engine, self._records)
+        self._mirror = Mirror(self.engine, self._board.notes)
         self._transports = Transports(self.engine)
         self._events: list[tuple[str, str, Event]] = []
         self._rooms = Participation(self.engine, self._records, self._by_leg, self._say)
@@ -109,27 +111,27 @@ class Desk:
     def take_over(self, now: float) -> int:
         """Go on with the legs that another process left in the memory; returns how many."""
         legs = self.engine.legs
+        for leg in place.take_over(self.engine):
+            legs.free(leg)
         for leg in np.flatnonzero(legs.used).tolist():
-            record = self._board.notes.read(leg)
-            try:
-                if record is None or record.leg != leg:
-                    raise PortsExhaustedError("no note of it")
-                place.take_over(self.engine, leg)
-            except PortsExhaustedError:
+            record = self._mirror.record(leg)
+            if record is None:
+                place.vacate(self.engine, leg)
                 legs.free(leg)
                 continue
             self._keep(record)
-            self._transports.take_over(record, now)
-        self.engine.sockets.taken_over()
-        self.engine.listening.recount()
-        self.engine.transcoder.take_over()
-        self.engine.guard.take_over()
+            if record.link is not None:
+                self._transports.take_over(record, now)
+        self.engine.take_over()
         self._board.take_over()
         self._program.take_over()
-        for record in self._records.values():
-            self._rooms.enter(record)
-        self.engine.changed()
+        self._rooms.take_over()
         return len(self._records)
+
+    def look(self) -> None:
+        """In a standby: make ready what the running process has done since the last call."""
+        self.engine.sockets.hear_peer()
+        self._mirror.look()
 
     def do(self, request: Request, client: str, now: float) -> Response:
         """Do a job for a client.

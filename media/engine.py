@@ -105,6 +105,8 @@ class Engine:
         """Ticks after which it is received, whoever is served."""
         self._received = -PHASES
         """Tick that received last."""
+        self._served: I64 = legs.process["ticks"]
+        """int64[1]: as many, in the memory: who takes over goes on at the next one."""
         self._began = now
         self._ticks = 0
         self.skipped = 0
@@ -124,11 +126,21 @@ class Engine:
         """Who is served how has changed: plan anew before the next tick."""
         self._stale = True
 
+    def take_over(self) -> None:
+        """Go on with what another process left: at the tick after the last one that it served."""
+        if self._served[0]:
+            self._began, self._ticks = float(self.legs.process["began"][0]), int(self._served[0])
+        self.listening.recount()
+        self.transcoder.take_over()
+        self.guard.take_over()
+        self.changed()
+
     def tick(self, now: float) -> None:
         """Receive what came, serve every phase whose time has come."""
         due = int((now - self._began) / TICK_SECONDS + 1e-6)
         if self._stale:
             self._stale = False
+            self.legs.process["began"] = self._began
             self._phases = plan(self.legs)
             self._relays = bool(how_many(self.legs.used & (self.legs.target >= 0)))
             self._patience = RELAY_TICKS if self._relays else PHASES
@@ -150,6 +162,7 @@ class Engine:
             # By the time that it was due: what is made up for is late, but no gap in the stream.
             self._serve(self._ticks % PHASES, self._began + (self._ticks + 1) * TICK_SECONDS)
             self._ticks += 1
+            self._served[0] = self._ticks
             if self._ticks % HOUSEKEEPING_TICKS == 0:
                 self.events.expire(now)
                 self.reports.tick(now)

@@ -68,8 +68,8 @@ class Taker:
     def __init__(self, peer: int) -> None:
         self._peer = socket.socket(fileno=os.dup(peer))
         self._peer.setblocking(False)
-        self.pairs: dict[int, tuple[int, int]] = {}
-        """RTP and RTCP descriptor by port; whoever takes one out owns it."""
+        self.pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
+        """RTP and RTCP by port; whoever takes one out owns it."""
 
     def hear(self) -> bool:
         """Take what is there; false: the other side is gone."""
@@ -86,15 +86,15 @@ class Taker:
             if len(data) != _MESSAGE.size:
                 return False
             kind, port = _MESSAGE.unpack(data)
-            for descriptor in self.pairs.pop(port, ()):
-                os.close(descriptor)
+            for side in self.pairs.pop(port, ()):
+                side.close()
             if kind == b"O" and len(descriptors) == _DESCRIPTORS:
-                self.pairs[port] = (descriptors[0], descriptors[1])
+                self.pairs[port] = socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1])
 
     def close(self) -> None:
         """Close what nobody took."""
         self._peer.close()
         for pair in self.pairs.values():
-            for descriptor in pair:
-                os.close(descriptor)
+            for side in pair:
+                side.close()
         self.pairs.clear()

@@ -9,6 +9,7 @@ Rules:
 
 import mmap
 import os
+import sys
 from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 
 from media import coders, gain
 from media.addresses import ADDRESS_BYTES
-from media.arrays import F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
+from media.arrays import CAPACITY_PLACE, F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.comfort_noise import ComfortNoise
 from media.srtp.suites import KEY_BYTES_MAX
 from media.tones import activity, answering
 from media.tones.listener import Listener
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 FRAME_SAMPLES = 160
 """Samples of 20 ms at 8 kHz: what a tick of a leg plays and sends."""
 FRAME_SECONDS = 0.020
@@ -45,11 +46,15 @@ DIGITS_MAX = 32
 """Digits that wait to be sent, a leg."""
 
 
+PROCESS = np.dtype([("began", "f8"), ("ticks", "i8"), ("over", "?")])
+"""Of the process as a whole: when its ticks are counted from, seconds; how many it has served; it ended in order."""
+
+
 class Legs:
     """Arrays of all legs of a process, ``[capacity, ...]``.
 
     Args:
-        capacity: rows.
+        capacity: rows, of a new memory; one that another process left has as many as it has.
         memory: descriptor of a memory file to live in; None makes a new one.
 
     Raises:
@@ -317,19 +322,22 @@ class Legs:
     timed_out: Bool
 
     def __init__(self, capacity: int, memory: int | None = None) -> None:
-        self.capacity = capacity
-        measure = Arena(None)
-        self._lay(measure)
         if memory is None:
             memory = os.memfd_create("hotswitch-media", os.MFD_CLOEXEC)
         size = os.fstat(memory).st_size
+        self.capacity = int.from_bytes(os.pread(memory, 4, CAPACITY_PLACE), sys.byteorder) if size else capacity
+        measure = Arena(None)
+        self._lay(measure)
         if not size:
             os.ftruncate(memory, measure.size)
+            os.pwrite(memory, capacity.to_bytes(4, sys.byteorder), CAPACITY_PLACE)
         elif size != measure.size:
-            raise LayoutError(f"expected {measure.size} bytes for {capacity} legs, the memory has {size}")
+            raise LayoutError(f"expected {measure.size} bytes for {self.capacity} legs, the memory has {size}")
         self.memory = memory
         """Descriptor of the memory file."""
         whole = mmap.mmap(memory, measure.size)
+        self.whole: U8 = np.frombuffer(whole, np.uint8)
+        """All of it."""
         arena = Arena(whole)
         self.identity: U8 = np.frombuffer(whole, np.uint8, IDENTITY_BYTES, HEADER_BYTES - IDENTITY_BYTES)
         """Where the certificate lies that processes of this memory show."""
@@ -340,6 +348,8 @@ class Legs:
     def _lay(self, arena: Arena) -> None:
         for name, (kind, shape) in FIELDS.items():
             setattr(self, name, arena.array(f"{LAYOUT_VERSION} {name}", kind, (self.capacity, *shape)))
+        self.process: NDArray[Any] = arena.array("process", PROCESS, (1,))
+        """`PROCESS`."""
 
     def take(self, now: float) -> int | None:
         """A free row, zeroed, or None when all are used."""

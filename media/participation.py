@@ -91,6 +91,13 @@ class Participation:
                 self._watching[record.name] = watched
             engine.speakers.watched = set(self._watching.values())
 
+    def take_over(self) -> None:
+        """Know who wants to know who speaks, of the legs that another process left."""
+        for record in self._records.values():
+            if isinstance(record.sink, Room) and record.sink.speakers:
+                self._watching[record.name] = int(self._engine.legs.room[record.leg])
+        self._engine.speakers.watched = set(self._watching.values())
+
     def _sound(self, room: int, name: str) -> None:
         engine = self._engine
         if not np.any(engine.legs.used & (engine.legs.room == room)):

@@ -11,9 +11,12 @@ Rules:
 
 import ipaddress
 
+import numpy as np
+
 from media.addresses import ADDRESS_BYTES, key, same, sockaddr
 from media.engine import Engine
 from media.negotiation import Agreement
+from media.sockets import PortsExhaustedError
 
 
 def scope(host: str) -> str:
@@ -74,19 +77,22 @@ def _forget(engine: Engine, leg: int) -> None:
     engine.rtcp.remove(leg)
 
 
-def take_over(engine: Engine, leg: int) -> None:
-    """Know the addresses of a leg that another process left; bind its own ports again.
-
-    Raises:
-        PortsExhaustedError: somebody else has them.
-    """
+def take_over(engine: Engine) -> list[int]:
+    """Know the addresses of all legs that another process left; their own ports, where they were not given, are bound again. Returns those
+    whose port somebody else has."""
     legs = engine.legs
-    if legs.own[leg]:
-        engine.sockets.open(leg, int(legs.port[leg]), bool(legs.six[leg]))
-        return
-    for table, address in ((engine.rtp, legs.address[leg]), (engine.rtcp, legs.address_rtcp[leg])):
-        if address[0]:
-            table.add(key(address), leg)
+    for table, address in ((engine.rtp, legs.address), (engine.rtcp, legs.address_rtcp)):
+        shared = np.flatnonzero(legs.used & ~legs.own & (address[:, 0] != 0))
+        table.fill(address.view(np.uint64)[shared, 0], shared)
+    lost = []
+    own = np.flatnonzero(legs.used & legs.own)
+    for leg, port, six in zip(own.tolist(), legs.port[own].tolist(), legs.six[own].tolist(), strict=True):
+        try:
+            engine.sockets.open(leg, port, six)
+        except PortsExhaustedError:
+            lost.append(leg)
+    engine.sockets.taken_over()
+    return lost
 
 
 def vacate(engine: Engine, leg: int) -> None:

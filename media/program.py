@@ -102,18 +102,17 @@ class Program:
 
     def take_over(self) -> None:
         """Go on with the playbacks of legs that another process left; recordings are not, their files are the other's."""
-        for record in self._records.values():
-            ids = [record.playback.id if record.playback else "", record.recording]
-            self._number = max([self._number, *(int(name.rpartition("-")[2]) for name in ids if name)])
-            record.recording = ""
+        plays = [record for record in self._records.values() if record.playback is not None or isinstance(record.sink, Play)]
+        for record in plays:
             if self._engine.legs.play_end[record.leg] > 0:
                 if record.playback is not None:
                     record.playback.offset_frames = self._played(record)
                 else:
                     record.resume_frames = self._played(record)
             if record.playback is not None:
+                self._number = max(self._number, int(record.playback.id.rpartition("-")[2]))
                 self._legs[record.playback.id] = record.name
-        for record in self._records.values():
+        for record in plays:
             self.hear(record)
 
     def _over(self, record: LegRecord) -> None:

@@ -48,9 +48,9 @@ class PortsExhaustedError(Exception):
 class Pair:
     """An RTP and an RTCP socket of one leg."""
 
-    def __init__(self, rtp: socket.socket, rtcp: socket.socket) -> None:
+    def __init__(self, rtp: socket.socket, rtcp: socket.socket, port: int = 0) -> None:
         self.rtp, self.rtcp = rtp, rtcp
-        self.port: int = rtp.getsockname()[1]
+        self.port: int = port or rtp.getsockname()[1]
 
     def close(self) -> None:
         self.rtp.close()
@@ -165,7 +165,10 @@ class Sockets:
                     side = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
                     sides.append(side)
                     side.bind((host, number))
-                return Pair(*sides)
+                for side in sides:
+                    side.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, OWN_BUFFER_BYTES)
+                    stamped(side)
+                return Pair(sides[0], sides[1])
             except OSError:
                 for side in sides:
                     side.close()
@@ -173,7 +176,7 @@ class Sockets:
 
     def _given(self, port: int) -> Pair | None:
         given = self._taker.pairs.pop(port, None) if self._taker is not None else None
-        return None if given is None else Pair(*(socket.socket(fileno=each) for each in given))
+        return None if given is None else Pair(given[0], given[1], port)
 
     def open(self, leg: int, port: int = 0, six: bool = False) -> int:
         """Give a leg a pair of its own, on a free port or this one, in place of the one that it has; returns its RTP port.
@@ -188,8 +191,6 @@ class Sockets:
         if self._giver is not None:
             self._giver.opened(pair.port)
         for side, is_rtcp in ((pair.rtp, False), (pair.rtcp, True)):
-            side.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, OWN_BUFFER_BYTES)
-            stamped(side)
             self._owner = _longer(self._owner, side.fileno())
             self._owner[side.fileno()] = 2 * leg + is_rtcp
             self._poll.register(side.fileno(), select.EPOLLIN)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from media import coders, g711, levels
 from media.arrays import I16, I32, I64, U8, Bool, Index
 from media.codecs import G722, L16, L16_WIDE, OPUS, PCMA
-from media.coding.codec import Codec, StateError
+from media.coding.codec import Codec
 from media.concealment import Concealment
 from media.jitter import PAUSE_FRAMES, Frames, JitterRing, PacketRing, Playout
 from media.legs import FRAME_SAMPLES, HALF_SAMPLES, NOISE, PCM_SAMPLES, Legs
@@ -85,16 +85,10 @@ class Transcoder:
         for number, codec, encoders, decoders in known:
             if codec is None:
                 continue
-            for leg in np.flatnonzero(legs.used & (legs.codec == number)).tolist():
-                try:
-                    codec.adopt_encoder(encoders, np.array([leg]))
-                except StateError:
-                    codec.reset_encoder(encoders, np.array([leg]))
-            for leg in np.flatnonzero(legs.used & ((legs.codec_in == number) | ((legs.codec_in == 0) & (legs.codec == number)))).tolist():
-                try:
-                    codec.adopt_decoder(decoders, np.array([leg]))
-                except StateError:
-                    codec.reset_decoder(decoders, np.array([leg]))
+            says = np.flatnonzero(legs.used & (legs.codec == number))
+            hears = np.flatnonzero(legs.used & ((legs.codec_in == number) | ((legs.codec_in == 0) & (legs.codec == number))))
+            codec.reset_encoder(encoders, says[~codec.readable(encoders, says)])
+            codec.reset_decoder(decoders, hears[~codec.readable(decoders, hears)])
 
     def listen(self, leg: Index, codec: U8) -> None:
         """Legs receive another codec from now on, uint8[n]."""

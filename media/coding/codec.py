@@ -3,7 +3,8 @@
 Rules:
 - A codec object holds no state of a leg: that is one row of bytes in an array of the caller, so that it can live in a memory file
   and another process can go on with it. Encoders and decoders are rows apart.
-- A row is made ready by `reset_encoder` or `reset_decoder`; `adopt_*` makes rows of another process ours.
+- A row is made ready by `reset_encoder` or `reset_decoder`. A row that another process left is ours when it is first used, if the same
+  build of the codec wrote it (`readable`).
 - A call works on many legs: ``rows`` names the rows of the state; samples and payloads are in the same order.
 - Bytes from the network never raise: a payload that is none gives no samples (count 0), and its caller conceals the gap.
 - Samples of several channels are interleaved. Counts of samples are counts per row, all channels together.
@@ -11,7 +12,9 @@ Rules:
 
 from typing import Protocol
 
-from media.arrays import I16, I32, U8, Index
+import numpy as np
+
+from media.arrays import I16, I32, U8, Bool, Index
 
 STATE_ALIGNMENT_BYTES = 64
 """Rows of state are whole cache lines."""
@@ -54,15 +57,8 @@ class Codec(Protocol):
     def reset_decoder(self, state: U8, rows: Index) -> None:
         """Begin streams: ``uint8[legs, decoder_bytes]``, rows of it."""
 
-    def adopt_encoder(self, state: U8, rows: Index) -> None:
-        """Go on with rows that another process left.
-
-        Raises:
-            StateError: another build of the codec wrote them; reset them then.
-        """
-
-    def adopt_decoder(self, state: U8, rows: Index) -> None:
-        """As `adopt_encoder`."""
+    def readable(self, state: U8, rows: Index) -> Bool:
+        """bool[len(rows)]: rows of either state that this build can go on with; others are to be reset."""
 
     def encode(self, state: U8, rows: Index, samples: I16) -> tuple[U8, I32]:
         """One packet of each row.
@@ -102,8 +98,5 @@ class Stateless:
     def reset_decoder(self, state: U8, rows: Index) -> None:
         pass
 
-    def adopt_encoder(self, state: U8, rows: Index) -> None:
-        pass
-
-    def adopt_decoder(self, state: U8, rows: Index) -> None:
-        pass
+    def readable(self, state: U8, rows: Index) -> Bool:
+        return np.ones(len(rows), np.bool_)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from media.arrays import I16, I32, U8, Index
+from media.arrays import I16, I32, U8, Bool, Index
 from media.coding.codec import STATE_ALIGNMENT_BYTES, StateError
 
 CONTEXT_BYTES = 488
@@ -83,14 +83,15 @@ class G722:
 
     reset_decoder = reset_encoder
 
-    def adopt_encoder(self, state: U8, rows: Index) -> None:
-        if not (state[rows, _BITS_AT] == _BITS).all():
+    def readable(self, state: U8, rows: Index) -> Bool:
+        return np.asarray(state[rows, _BITS_AT] == _BITS)
+
+    def _check(self, state: U8, rows: Index) -> None:
+        if not self.readable(state, rows).all():
             raise StateError("rows of G.722 state that were never reset")
 
-    adopt_decoder = adopt_encoder
-
     def encode(self, state: U8, rows: Index, samples: I16) -> tuple[U8, I32]:
-        self.adopt_encoder(state, rows)
+        self._check(state, rows)
         count, width = samples.shape
         payload = np.empty((count, width // 2), np.uint8)
         worker = _worker()
@@ -104,7 +105,7 @@ class G722:
         return payload, np.full(count, width // 2, np.int32)
 
     def decode(self, state: U8, rows: Index, payload: U8, lengths: I32) -> tuple[I16, I32]:
-        self.adopt_decoder(state, rows)
+        self._check(state, rows)
         sizes = np.clip(lengths, 0, min(payload.shape[1], PAYLOAD_BYTES_MAX)).astype(np.int32)
         samples = np.zeros((len(payload), 2 * int(sizes.max(initial=0))), np.int16)
         worker = _worker()

@@ -4,8 +4,8 @@ Rules:
 - One `Opus` object is one sample rate and number of channels of *ours*; the bitstream tells its own, and libopus converts. The RTP
   clock is 48 kHz always: a packet of 20 ms moves the timestamp by 960 at any rate.
 - A leg's encoder and decoder are libopus' own structures, in place in the caller's rows (``opus_encoder_get_size``); libopus promises
-  that they can be copied as bytes. They hold pointers to tables of the library: a process that finds rows of another one calls
-  `adopt_encoder` or `adopt_decoder`, which moves each pointer into the old image of the library to the same place in its own.
+  that they can be copied as bytes. They hold pointers to tables of the library: in rows of another process each pointer into the image
+  of the library there is moved to the same place in its own, when a row is first used.
 - A row begins with a head: where the library lay and which build it was. Another build's rows are refused.
 - A payload that is not Opus gives 0 samples. `conceal` and `recover` fill a gap, by the codec's own concealment and by the redundancy
   (FEC) in the packet after it.
@@ -17,7 +17,7 @@ State of a leg, mono: 43 KiB to encode and 18 KiB to decode (libopus 1.3.1).
 
 import numpy as np
 
-from media.arrays import I16, I32, U8, U64, Index
+from media.arrays import I16, I32, U8, U64, Bool, Index
 from media.coding import libopus
 from media.coding.codec import STATE_ALIGNMENT_BYTES, StateError
 from media.coding.libopus import Library, library
@@ -104,11 +104,8 @@ class Opus:
         for place in self._places(state, rows, self.decoder_bytes):
             self._opus.decoder_init(place, self.sample_rate, self.channels)
 
-    def adopt_encoder(self, state: U8, rows: Index) -> None:
-        self._adopt(state, rows)
-
-    def adopt_decoder(self, state: U8, rows: Index) -> None:
-        self._adopt(state, rows)
+    def readable(self, state: U8, rows: Index) -> Bool:
+        return np.asarray(state[:, :HEAD_BYTES].view(np.uint64)[rows, _BUILD] == self._opus.build)
 
     def encode(self, state: U8, rows: Index, samples: I16) -> tuple[U8, I32]:
         """One packet of each row.
@@ -192,8 +189,9 @@ class Opus:
         if state.shape[1] != size or state.strides[1] != 1 or state.ctypes.data % 8 or state.strides[0] % 8:
             raise ValueError(f"expected rows of {size} bytes in aligned memory, got {state.shape[1]}")
         heads = state[:, :HEAD_BYTES].view(np.uint64)[rows]
-        if not ((heads[:, _LOW] == self._opus.image[0]) & (heads[:, _BUILD] == self._opus.build)).all():
-            raise StateError("rows of Opus state that were never reset, or that another process left: adopt them")
+        ours = (heads[:, _LOW] == self._opus.image[0]) & (heads[:, _BUILD] == self._opus.build)
+        if not ours.all():
+            self._adopt(state, rows[~ours])
         places: list[int] = (rows * state.strides[0] + (state.ctypes.data + HEAD_BYTES)).tolist()
         return places
 
@@ -206,6 +204,7 @@ class Opus:
         heads[rows, _BUILD] = self._opus.build
 
     def _adopt(self, state: U8, rows: Index) -> None:
+        """Go on with rows of another process: their pointers into the library follow it to where it lies here."""
         words: U64 = state.view(np.uint64)
         low, high = self._opus.image
         for row in rows.tolist():

@@ -12,17 +12,22 @@ import ctypes
 
 import numpy as np
 from numpy import count_nonzero as how_many
+from numpy.typing import NDArray
 
 from media.arrays import I32, I64, U16, U64, Bool, Index
 from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, Inbox, pointers
 from media.legs import Legs
 from media.srtp.library import OK, Library, library
-from media.srtp.suites import SUITES, TRAILER_BYTES_MAX, Suite
+from media.srtp.suites import KEY_BYTES_MAX, SUITES, TRAILER_BYTES_MAX, Suite
 
 SOURCES_MAX = 64
 PACKET_BYTES_MAX = DATAGRAM_BYTES_MAX - TRAILER_BYTES_MAX
 """Longer packets can't be protected within their row."""
 REPORT_BYTES_MIN = 12
+PREPARE_MAX = 100
+_MADE_FROM = np.dtype([
+    ("suite", "u1"), ("key_in", "u1", KEY_BYTES_MAX), ("key_out", "u1", KEY_BYTES_MAX), ("ssrc_in", "i8"), ("ssrc_out", "u4")
+])  # fmt: skip
 
 
 class Guard:
@@ -50,6 +55,8 @@ class Guard:
         self._report_floor: I64 = np.full(legs.capacity, -1, np.int64)
         self._sources: dict[int, set[int]] = {}
         """Sources of legs that had more than one."""
+        self._prepared: NDArray[np.void] | None = None
+        """In a standby: what the sessions were made from."""
         self.any = False
         """Some leg is secured."""
         self.opened: Bool = np.zeros(BATCH, np.bool_)
@@ -122,6 +129,33 @@ class Guard:
             self._library.end(sessions[leg])
             sessions[leg] = 0
 
+    def prepare(self) -> None:
+        """In a standby: make the sessions of legs that another process secured, `PREPARE_MAX` at most, before it dies."""
+        legs = self._legs
+        if not how_many(legs.suite):
+            return
+        if self._prepared is None:
+            self._prepared = np.zeros(legs.capacity, _MADE_FROM)
+        for leg in self._stale(self._prepared)[:PREPARE_MAX].tolist():
+            self._end(self._in, leg)
+            self._end(self._out, leg)
+            self._prepared[leg] = self._made_from(np.array([leg]))[0]
+            if legs.secured[leg] and legs.used[leg]:
+                self._session_in(leg)
+                self._session_out(leg)
+
+    def _made_from(self, leg: Index) -> NDArray[np.void]:
+        legs = self._legs
+        found = np.zeros(len(leg), _MADE_FROM)
+        found["suite"], found["key_in"], found["key_out"] = legs.suite[leg], legs.key_in[leg], legs.key_out[leg]
+        found["ssrc_in"], found["ssrc_out"] = legs.ssrc_secured[leg], legs.ssrc_out[leg]
+        return found
+
+    def _stale(self, prepared: NDArray[np.void]) -> Index:
+        """Legs whose sessions were made from something else than what is there now."""
+        leg = np.flatnonzero((self._legs.suite > 0) | (prepared["suite"] > 0))
+        return np.asarray(leg[self._made_from(leg) != prepared[leg]])
+
     def take_over(self) -> None:
         """Go on with legs that another process secured.
 
@@ -129,6 +163,11 @@ class Guard:
             SrtpMissingError: there is no libsrtp here.
         """
         legs = self._legs
+        if self._prepared is not None:
+            for leg in self._stale(self._prepared).tolist():
+                self._end(self._in, leg)
+                self._end(self._out, leg)
+            self._prepared = None
         secured = np.flatnonzero(legs.used & legs.secured)
         if not len(secured):
             return

@@ -39,6 +39,16 @@ def test_finds_what_a_dictionary_finds(steps: list[tuple[str, int, int]]) -> Non
         assert found.tolist() == [expected.get(source, -1) for source in sources]
 
 
+def test_all_at_once() -> None:
+    table = Addresses(3)
+    table.add(5, 0)
+    table.fill(np.array([30, 10, 30, 20], np.uint64), np.array([1, 2, 3, 4]))
+    assert table.find(np.array([5, 10, 20, 30], np.uint64)).tolist() == [-1, 2, 4, 1]
+    assert not table.add(40, 7)
+    table.remove(1)
+    assert table.add(40, 7) and table.get(40) == 7
+
+
 def test_is_bounded() -> None:
     table = Addresses(3)
     assert [table.add(source, source) for source in (30, 10, 20, 40)] == [True, True, True, False]

@@ -29,7 +29,7 @@ def test_what_is_open_is_there_and_what_was_shut_is_not() -> None:
     assert not giver
     assert taker.hear()
     assert sorted(taker.pairs) == [100, 102]
-    assert [os.fstat(each).st_ino for each in taker.pairs[100]] == [os.fstat(each.fileno()).st_ino for each in first]
+    assert [os.fstat(each.fileno()).st_ino for each in taker.pairs[100]] == [os.fstat(each.fileno()).st_ino for each in first]
     giver.shut(100)
     giver.say(pairs)
     assert taker.hear()

@@ -11,6 +11,8 @@ from media import coders, control, g711
 from media.arrays import LayoutError
 from media.config import MediaConfiguration
 from media.control import MediaProcessor
+from media.legs import LAYOUT_VERSION
+from media.mirror import PAGES_LOOKS
 from tests.media.phone import Bench, Phone, audio_port, tone
 from tests.media.test_transcode import OPUS, level, opus_packets
 
@@ -49,9 +51,11 @@ def engine(kept: Pair) -> Iterator[Bench]:
     bench.close()
 
 
-def replace(engine: Bench, kept: Pair) -> int:
-    """The first process is gone without a word; its own sockets with it."""
+def replace(engine: Bench, kept: Pair, looks: int = 0) -> int:
+    """The first process is gone without a word; its own sockets with it. The standby has looked at what it did so often before."""
     standby = MediaProcessor(engine.configuration, kept.sockets(), engine.now)
+    for _ in range(looks):
+        standby.look()
     engine.processor._desk.engine.sockets.close()
     engine.processor = standby
     return standby.take_over(engine.now)
@@ -62,7 +66,8 @@ def check_continuous(packets: list) -> None:  # type: ignore[type-arg]
     assert [packet.sequence for packet in packets] == [(packets[0].sequence + number) & 0xFFFF for number in range(len(packets))]
 
 
-def test_relayed_and_mixed_legs_go_on(engine: Bench, kept: Pair) -> None:
+@pytest.mark.parametrize("looks", [0, PAGES_LOOKS])
+def test_relayed_and_mixed_legs_go_on(engine: Bench, kept: Pair, looks: int) -> None:
     echo = engine.phone("echo")
     engine.connect("echo", control.Echo())
     room = [engine.phone(f"room{number}") for number in range(3)]
@@ -72,7 +77,7 @@ def test_relayed_and_mixed_legs_go_on(engine: Bench, kept: Pair) -> None:
     got: list[list] = [[], []]  # type: ignore[type-arg]
     for number in range(60):
         if number == 30:
-            assert replace(engine, kept) == 4
+            assert replace(engine, kept, looks) == 4
         echo.send(bytes(waves[0][number]))
         for phone, wave in zip(room, waves, strict=True):
             phone.send(bytes(wave[number]))
@@ -179,6 +184,43 @@ def test_codecs_go_on_with_their_memory(engine: Bench, kept: Pair) -> None:
     assert power.min() > 0.6 * power.max()  # no frame is silent
 
 
+def test_ticks_go_on_where_they_were(engine: Bench, kept: Pair) -> None:
+    """The other process counted them from another time: no leg hears more or less for it."""
+    phone = engine.phone("a")
+    engine.connect("a", control.Play("music"))
+    engine.ticks(41)
+    phone.received()
+    standby = MediaProcessor(engine.configuration, kept.sockets(), engine.now + 0.0125)
+    engine.processor._desk.engine.sockets.close()
+    engine.processor = standby
+    engine.now += 0.0425
+    assert standby.take_over(engine.now) == 1
+    standby.tick(engine.now)
+    assert len(phone.received()) == 2, "what was due meanwhile"
+    for _ in range(5):
+        engine.ticks(4)
+        assert len(phone.received()) == 1
+
+
+def test_a_note_that_was_being_written_is_the_one_from_before(engine: Bench, kept: Pair) -> None:
+    engine.phone("a")
+    engine.phone("b")
+    engine.connect("a", control.Echo())
+    standby = MediaProcessor(engine.configuration, kept.sockets(), engine.now)
+    standby.look()
+    engine.connect("b", control.Echo())
+    engine.do("release", control.Release(leg="a"))
+    engine.ticks()
+    engine.phone("c")
+    legs = engine.processor._desk.engine.legs
+    legs.note_size[:2] = 0
+    engine.processor._desk.engine.sockets.close()
+    engine.processor = standby
+    assert standby.take_over(engine.now) == 1
+    (report,) = engine.do("query", control.Query())
+    assert (report.leg, report.connected_to) == ("b", "nothing"), "another leg has the row of the first one"
+
+
 def test_a_leg_without_a_whole_note_is_let_go(engine: Bench, kept: Pair) -> None:
     engine.phone("a")
     engine.phone("b")
@@ -188,10 +230,21 @@ def test_a_leg_without_a_whole_note_is_let_go(engine: Bench, kept: Pair) -> None
     assert [report.leg for report in engine.do("query", control.Query())] == ["b"]
 
 
-def test_another_layout_is_refused(engine: Bench, kept: Pair) -> None:
-    more = MediaConfiguration(host="127.0.0.1", rtp_port_first=41000, rtp_port_last=42999, legs_max=65)
-    with pytest.raises(LayoutError):
-        MediaProcessor(more, kept.sockets(), engine.now)
+def test_memory_keeps_its_capacity(engine: Bench, kept: Pair) -> None:
+    engine.phone("a")
+    engine.configuration = MediaConfiguration(host="127.0.0.1", rtp_port_first=41000, rtp_port_last=42999, legs_max=1000)
+    assert replace(engine, kept) == 1
+    for number in range(63):
+        engine.do("propose", control.Propose(leg=f"{number}", call="c"))
+    with pytest.raises(control.MediaError, match="64 legs"):
+        engine.do("propose", control.Propose(leg="more", call="c"))
+
+
+def test_another_layout_is_refused(engine: Bench, kept: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr("media.legs.LAYOUT_VERSION", LAYOUT_VERSION + 1)
+        with pytest.raises(LayoutError):
+            MediaProcessor(engine.configuration, kept.sockets(), engine.now)
     os.pwrite(kept.state, b"something else!!", 0)
     with pytest.raises(LayoutError):
         MediaProcessor(engine.configuration, kept.sockets(), engine.now)

@@ -18,9 +18,6 @@ def main(descriptor: int, rate: int, frames: int) -> None:
     first, second = codec.encoder_bytes, codec.encoder_bytes + codec.decoder_bytes
     encoder, decoder = memory[:first].reshape(1, -1), memory[first:second].reshape(1, -1)
     sound = memory[second:].view(np.int16).reshape(-1, rate // 50)[-frames:]
-    row = np.arange(1)
-    codec.adopt_encoder(encoder, row)
-    codec.adopt_decoder(decoder, row)
     print(codec._opus.image[0], run(codec, encoder, decoder, sound))
 
 

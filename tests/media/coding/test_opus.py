@@ -240,9 +240,11 @@ def test_foreign_state_is_refused() -> None:
     pair = Pair(16000)
     with pytest.raises(StateError, match="never reset"):
         pair.codec.encode(np.zeros_like(pair.encoder), np.arange(1), np.zeros((1, 320), np.int16))
+    assert pair.codec.readable(pair.encoder, np.arange(1)).tolist() == [True]
     pair.encoder.view(np.uint64)[0, 2] ^= np.uint64(1)
+    assert pair.codec.readable(pair.encoder, np.arange(1)).tolist() == [False]
     with pytest.raises(StateError, match="another build"):
-        pair.codec.adopt_encoder(pair.encoder, np.arange(1))
+        pair.codec.encode(pair.encoder, np.arange(1), np.zeros((1, 320), np.int16))
     with pytest.raises(ValueError, match="expected rows of"):
         pair.codec.encode(np.zeros((1, 64), np.uint8), np.arange(1), np.zeros((1, 320), np.int16))
 

@@ -172,7 +172,9 @@ def test_what_is_offered_decides(engine: Bench) -> None:
         engine.do("accept", control.Accept(leg="out", sdp=phone.offer()))
 
 
-def test_another_process_goes_on_at_the_same_index(engine: Bench) -> None:
+@pytest.mark.parametrize("looks", [0, 1])
+def test_another_process_goes_on_at_the_same_index(engine: Bench, looks: int) -> None:
+    """With sessions that are made when they are needed, and with those that a standby made ahead."""
     engine.close()
     sides = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
     for side in sides:
@@ -191,6 +193,13 @@ def test_another_process_goes_on_at_the_same_index(engine: Bench) -> None:
                 desk = engine.processor._desk
                 desk.engine.sockets.close()
                 engine.processor = MediaProcessor(engine.configuration, kept, engine.now)
+                for _ in range(looks):
+                    engine.processor.look()
+                assert any(engine.processor._desk.engine.guard._out) == bool(looks)
+                if number == 12:
+                    legs.ssrc_secured[0] += 1  # another source was heard after the last look: its session is made anew
+                    engine.processor.look()
+                    legs.ssrc_secured[0] -= 1
                 assert engine.processor.take_over(engine.now) == 1
                 desk.engine.bank.close()
                 phone.socket.sendto(sent[-1], phone.to)  # a replay
