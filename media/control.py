@@ -397,6 +397,10 @@ class MediaProcessor:
         """In a standby, several times a second: make ready ahead what taking over will need. Nothing of the running process is touched."""
         self._desk.look()
 
+    def died(self) -> bool:
+        """In a standby: the process that ran did not end by `close`."""
+        return self._desk.died()
+
     @property
     def state(self) -> int:
         """Descriptor of the memory file that holds all legs: keep it to let another process `take_over`."""

@@ -111,6 +111,7 @@ class Desk:
     def take_over(self, now: float) -> int:
         """Go on with the legs that another process left in the memory; returns how many."""
         legs = self.engine.legs
+        legs.process["over"] = False
         for leg in place.take_over(self.engine):
             legs.free(leg)
         for leg in np.flatnonzero(legs.used).tolist():
@@ -127,6 +128,10 @@ class Desk:
         self._program.take_over()
         self._rooms.take_over()
         return len(self._records)
+
+    def died(self) -> bool:
+        """In a standby: the process that ran is gone, and did not end in order."""
+        return not self.engine.legs.process["over"][0]
 
     def look(self) -> None:
         """In a standby: make ready what the running process has done since the last call."""
@@ -433,6 +438,7 @@ class Desk:
 
     def close(self, now: float) -> None:
         """Say BYE for all legs, finish recordings, close own sockets."""
+        self.engine.legs.process["over"] = True
         self.engine.reports.send(np.flatnonzero(self.engine.legs.used), now, leaving=True)
         self.engine.close()
         self.engine.sockets.close()

@@ -122,3 +122,9 @@ class Replaceable(Protocol):
 
     def hear_peer(self) -> bool:
         """In the standby: the socket ``peer`` is readable; false: the running process is gone."""
+
+    def look(self) -> None:
+        """In the standby, several times a second: make ready what the running process did since the last call."""
+
+    def died(self) -> bool:
+        """In the standby, of a running process that is gone: it did not end in order, and its work goes on here."""

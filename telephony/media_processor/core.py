@@ -83,6 +83,7 @@ class Media:
         self._processor.hear_peer()
         legs = self._processor.take_over(now)
         if legs:
+            self._processor.tick(now)
             say(f"goes on with {legs} legs")
         self._tick_at = now if legs else now + TICK_SECONDS
 
@@ -95,6 +96,13 @@ class Media:
     def hear_peer(self) -> bool:
         """Take what the running process gives; false: it is gone."""
         return self._processor is not None and self._processor.hear_peer()
+
+    def look(self) -> None:
+        if self._processor is not None:
+            self._processor.look()
+
+    def died(self) -> bool:
+        return self._processor is not None and self._processor.died()
 
     def job(self, job: Job, now: float) -> None:
         assert self._processor is not None

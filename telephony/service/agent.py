@@ -121,6 +121,8 @@ class Agent:
         self._waiting: list[bytes] = []
         self.dropped = 0
         """Notifications thrown away because the agent did not read."""
+        self.held = False
+        """Nothing is said: the agent would not take it as the unit's."""
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -176,9 +178,17 @@ class Agent:
             with contextlib.suppress(OSError):  # the agent does not read: its watchdog will tell
                 self._notify.send(text.encode())
 
+    def hold(self) -> None:
+        """Keep what is to be said until `release`."""
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
+        self.flush()
+
     def flush(self) -> bool:
         """Send what could not be sent before; True while something still waits."""
-        while self._waiting:
+        while self._waiting and not self.held:
             try:
                 self._socket.send(self._waiting[0])
             except BlockingIOError:

@@ -102,6 +102,15 @@ class Running:
         """In a standby: the process that runs said something; false: it is gone."""
         return isinstance(self._core, Replaceable) and self._core.hear_peer()
 
+    def look(self) -> None:
+        """In a standby: make ready what the process that runs did since the last call."""
+        if isinstance(self._core, Replaceable):
+            self._core.look()
+
+    def died(self) -> bool:
+        """In a standby: the process that ran is gone, and did not end in order."""
+        return isinstance(self._core, Replaceable) and self._core.died()
+
     def drain(self, deadline: float, now: float) -> None:
         self._touched = True
         self._core.drain(deadline, now)

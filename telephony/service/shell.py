@@ -1,6 +1,8 @@
 """The process of a service: starts without configuration, applies each one that the agent sends, ends when told.
 
-A standby makes everything ready with each configuration, and applies the last one when it is told to take over.
+A standby makes everything ready with each configuration, and applies the last one when the process that runs dies, which the kernel tells
+by the end of the socket between the two: the agent hears of it through its launcher, milliseconds later. What the standby says meanwhile
+waits for the agent's word, which makes it the unit's process; where the word is another one, it ends.
 
 A turn: wait -> handle what is readable -> timers that are due -> effects -> reports to the agent.
 """
@@ -35,6 +37,8 @@ from telephony.service.loop import READ, Loop
 FLUSH_SECONDS = 0.05
 """Pause before something is offered again to an agent that does not read."""
 GC_THRESHOLDS = (20_000, 20, 50)
+LOOK_SECONDS = 0.1
+"""A standby looks this often at what the process that runs has done."""
 TIMERS_SECONDS = 0.01
 """Deadlines of kinds that are not `kinds.PRECISE` are looked at this often: one wake-up runs all timers that end within it."""
 
@@ -71,6 +75,7 @@ class Shell:
         self._standby: Configured | None = None
         """In a standby: what it will apply."""
         self._waits = environment.standby
+        self._look_at = 0.0
         self._code = 0
         self._ready = False
         self._said_remaining = 0
@@ -125,8 +130,12 @@ class Shell:
                 if isinstance(effect, Notify):
                     self._agent.notification(self._encode(effect.body))
             self._unreported = self._ready and now < self._report_at
-            if not self._unreported:
+            if not self._unreported and not self._agent.held:
                 self._report(engine, now)
+        elif self._standby is not None and now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            if isinstance(self._made, running.Running):
+                self._made.look()
         if self._watchdog_at is not None and now >= self._watchdog_at:
             self._agent.state("WATCHDOG=1")
             self._watchdog_at = now + self._environment.watchdog_seconds / 3
@@ -156,6 +165,8 @@ class Shell:
                     soonest = deadline
             if self._unreported and (soonest is None or self._report_at < soonest):
                 soonest = self._report_at
+        elif self._standby is not None and (soonest is None or self._look_at < soonest):
+            soonest = self._look_at
         if self._waiting_for_agent and (soonest is None or now + FLUSH_SECONDS < soonest):
             soonest = now + FLUSH_SECONDS
         return None if soonest is None else soonest - now
@@ -212,16 +223,25 @@ class Shell:
         self._standby = word
 
     def _peer_ready(self, events: int) -> None:
-        if not (isinstance(self._made, running.Running) and self._made.hear_peer()):
-            self._loop.remove(self._environment.sockets["peer"])
+        if not isinstance(self._made, running.Running) or self._made.hear_peer():
+            return
+        self._loop.remove(self._environment.sockets["peer"])
+        if self._made.died():
+            self._agent.hold()
+            self._go_on(clock.now())
 
-    def _take_over(self, now: float) -> None:
+    def _go_on(self, now: float) -> None:
+        """In a standby: be the process that runs."""
         word, self._standby = self._standby, None
         if not self._waits or word is None:
             return
         self._waits = False
         self._configure(word, now)
-        if self._engine is not None:
+
+    def _take_over(self, now: float) -> None:
+        self._go_on(now)
+        self._agent.release()
+        if self._engine is not None and not self._ready:
             self._ready = True
             self._agent.state("READY=1")
 

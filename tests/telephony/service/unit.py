@@ -22,8 +22,11 @@ WAIT_SECONDS = 10.0
 class Unit:
     """A service under test; `stop` or `kill` ends it."""
 
-    def __init__(self, kind: str, unit: str, sockets: dict[str, socket.socket] | None = None, state: Path | None = None) -> None:
+    def __init__(
+        self, kind: str, unit: str, sockets: dict[str, socket.socket] | None = None, state: Path | None = None, standby: bool = False
+    ) -> None:
         self.kind = kind
+        self.standby = standby
         self.id = unit
         self.sockets = sockets or {}
         self.state = state
@@ -54,6 +57,8 @@ class Unit:
             "WATCHDOG_USEC": "3000000",
             "PYTHONUNBUFFERED": "1",
         }
+        if self.standby:
+            environment["HOTSWITCH_STANDBY"] = "1"
         if self.state is not None:
             environment["STATE_DIRECTORY"] = str(self.state)
         self.pid = os.posix_spawn(
@@ -76,6 +81,10 @@ class Unit:
             self.until(lambda: self.applied == self.generation or bool(self.failures))
             assert not self.failures, self.failures
             self.until(lambda: self.ready)
+
+    def take_over(self) -> None:
+        """To a standby: the process that ran is gone."""
+        self._link.send(b"T")
 
     def drain(self, seconds: float) -> None:
         self._link.send(b"D" + struct.pack(">d", seconds))
