@@ -19,6 +19,7 @@ from telephony.sip.errors import MessageError, StateError
 from telephony.sip.events import (
     Acknowledged,
     Answered,
+    ByeAnswered,
     Cancelled,
     Ended,
     Progressed,
@@ -440,14 +441,15 @@ class Session:
                 self.endpoint.events.append(Acknowledged(self, message))
 
     def cancelled(self, message: Message, now: float) -> None:
-        """CANCEL of the INVITE that we have not answered."""
+        """CANCEL of the INVITE that we have not answered, or whose answer still waits for a PRACK."""
         incoming = self.incoming
         if incoming is None or incoming.answered:
             return
         incoming.respond(487, None, b"", "", (), "", now)
-        if self.state in ("calling", "ringing"):
+        if incoming.message is self.invite:
+            ending = self.state == "ending"
             self.over(now)
-            self.endpoint.events.append(Cancelled(self, message))
+            self.endpoint.events.append(ByeAnswered(self, 487, message) if ending else Cancelled(self, message))
 
     def unacknowledged(self, now: float) -> None:
         """No ACK came for our 2xx (RFC 3261 section 13.3.1.4)."""
@@ -462,9 +464,10 @@ class Session:
             self.reject(504, now=now)
             self.endpoint.events.append(Cancelled(self, self.invite))
         elif self.incoming is not None and not self.incoming.answered:
+            ending = self.state == "ending"
             self.incoming.respond(504, None, b"", "", (), "", now)
             self.over(now)
-            self.endpoint.events.append(Ended(self, None, "no-ack"))
+            self.endpoint.events.append(ByeAnswered(self, 504, None) if ending else Ended(self, None, "no-ack"))
 
     def expired(self, now: float) -> None:
         """The peer has not been heard of for the agreed time (RFC 4028 section 10)."""

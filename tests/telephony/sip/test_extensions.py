@@ -100,6 +100,26 @@ def test_no_prack_ends_the_invite() -> None:
     pair.at_rest()
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+@pytest.mark.parametrize("ending", ["cancel", "no PRACK"])
+def test_the_end_while_an_answer_waits_for_its_prack(hangs_up: bool, ending: str) -> None:
+    pair = Pair()
+    caller, callee = ring(pair)
+    pair.network.drop = lambda source, target, data: data.startswith(b"PRACK")
+    callee.progress(183, b"early", now=pair.now, reliable=True)
+    callee.accept(b"answer", now=pair.now)
+    pair.run(1)
+    if hangs_up:
+        callee.bye(now=pair.now)
+    if ending == "cancel":
+        caller.cancel(now=pair.now)
+    a, b = pair.run(40)
+    assert [(type(event), event.status) for event in a] == [(Rejected, 487 if ending == "cancel" else 504)]  # type: ignore[attr-defined]
+    assert kinds(b) == [ByeAnswered if hangs_up else Cancelled if ending == "cancel" else Ended]
+    assert callee.state == "ended"
+    pair.at_rest()
+
+
 @pytest.mark.parametrize("rack", ["1", "x 1 INVITE", "1 x INVITE", "1 1 BYE", "7 1 INVITE", ""])
 def test_a_prack_for_nothing(rack: str) -> None:
     pair = Pair()
