@@ -73,6 +73,8 @@ class Propose(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Literal["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"] = "RTP/AVP"
     """Of a new leg: in the clear, SRTP with keys in the description (RFC 4568), or what browsers want: ICE and DTLS-SRTP (RFC 5763).
     One that exists keeps what was agreed on."""
+    six: bool = False
+    """A new leg has an address of IPv6, where the processor has one."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):

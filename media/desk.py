@@ -264,8 +264,9 @@ class Desk:
         record = self._records.get(job.leg)
         if record is None:
             record = self._make(job.leg, job.call, client, now)
+            host = self.engine.sockets.host(job.six) or self._configuration.host
             try:
-                place.place(self.engine, record.leg, self._configuration.host, None)
+                place.place(self.engine, record.leg, host, None)
             except PortsExhaustedError as error:
                 self.engine.legs.free(record.leg)
                 raise MediaError("full", str(error)) from None

@@ -58,8 +58,12 @@ class Legs:
         self._make(leg, "offer", Offer(leg=leg, call=self._call, sdp=sdp), done, key)
 
     def propose(self, leg: str, done: Done, *, key: str = "", direction: Direction = "sendrecv", protocol: Protocol = "RTP/AVP") -> None:
-        """An offer of ours; makes the leg, or asks one that exists for a new one, over the protocol that it has."""
-        self._make(leg, "propose", Propose(leg=leg, call=self._call, direction=direction, protocol=protocol), done, key)
+        """An offer of ours; makes the leg, or asks one that exists for a new one, over the protocol that it has.
+
+        Whoever we make an offer to is reached from the public address: media is of the same family. ICE finds its way by itself.
+        """
+        six = protocol == "RTP/AVP" and ":" in self._desk.configuration.public_host
+        self._make(leg, "propose", Propose(leg=leg, call=self._call, direction=direction, protocol=protocol, six=six), done, key)
 
     def accept(self, leg: str, sdp: bytes, done: Done | None) -> None:
         """The peer's answer to our offer."""

@@ -1,4 +1,4 @@
-"""TLS, WebSocket, secure WebSocket and IPv6: baresip, JsSIP in Chromium and a phone of ours, with each other."""
+"""TLS, WebSocket and secure WebSocket: baresip, JsSIP in Chromium and a phone of ours, with each other."""
 
 import json
 from collections.abc import Iterator
@@ -25,10 +25,6 @@ new Promise((resolve, reject) => {
   agent.start();
 })
 """
-MESSAGE = """
-new Promise((resolve, reject) => agent.sendMessage('sip:%s@hotswitch', %s,
-  {eventHandlers: {succeeded: each => resolve(each.response.status_code), failed: each => reject(each.cause)}}))
-"""
 CALL = """
 new Promise((resolve, reject) => {
   const call = globalThis.call = agent.call('sip:%s@hotswitch', {mediaConstraints: {audio: true, video: false},
@@ -52,15 +48,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory, cluster: Running) -> Iter
     with Chromium(tmp_path_factory.mktemp("chromium"), cluster.certificate) as browser:
         browser.load_jssip()
         yield browser
-
-
-@pytest.fixture(scope="module")
-def messaging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A cluster with a machine for messages, at an IPv6 address."""
-    with Running(tmp_path_factory.mktemp("messaging"), address="::1") as running:
-        switched = running.command("switch", "machine-4", "--to", "messaging", "--wait", seconds=90)
-        assert switched.returncode == 0, switched.stderr
-        yield running
 
 
 def register(browser: Chromium, cluster: Running, user: str) -> None:
@@ -126,23 +113,3 @@ def test_a_browser_registers_and_calls(cluster: Running, chromium: Chromium) -> 
     wait_for(lambda: chromium.run(HEARD) > PACKETS, name="packets in the browser")
     assert chromium.run(END) == "local"
     chromium.run("agent.stop()")
-
-
-def test_messages_between_all_transports_over_ipv6(messaging: Running, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
-    running, passwords = messaging, messaging.users
-    sip = running.sip
-    udp = Baresip(tmp_path, "1001", server=sip, password=passwords["1001"], host="::1", friend=f"sip:1005@{sip}")
-    tcp = Baresip(tmp_path, "1002", server=sip, password=passwords["1002"], host="::1", transport="tcp", friend=f"sip:1004@{sip}")
-    phone = WebPhone("1004", passwords["1004"], running.ws, running.certificate)
-    with Chromium(tmp_path_factory.mktemp("chromium"), running.certificate) as browser, udp, tcp, phone:
-        browser.load_jssip()
-        register(browser, running, "1005")
-        udp.message("from UDP to a browser")
-        assert wait_for(lambda: browser.run("seen.shift()"), name="a message in the browser") == "from UDP to a browser"
-        assert browser.run(MESSAGE % ("1001", json.dumps("from a browser"))) == 200
-        udp.wait_log("from a browser")
-        tcp.message("from TCP to a WebSocket")
-        assert phone.messaged() == "from TCP to a WebSocket"
-        assert phone.message("1002", "from a WebSocket") == 200
-        tcp.wait_log("from a WebSocket")
-        browser.run("agent.stop()")

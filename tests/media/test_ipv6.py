@@ -84,6 +84,25 @@ def test_an_echo_over_ipv6(engine: Bench, phone: SixPhone) -> None:
     assert engine.report("a").refused == 0
 
 
+def test_an_offer_of_ours_over_ipv6(engine: Bench, phone: SixPhone) -> None:
+    offer = engine.do("propose", control.Propose(leg="a", call="c", six=True)).sdp
+    assert b"c=IN IP6 ::1\r\n" in offer
+    phone.to = audio_port(offer)
+    engine.do("accept", control.Accept(leg="a", sdp=phone.offer()))
+    engine.connect("a", control.Echo())
+    for number in range(10):
+        phone.send(number)
+        engine.ticks(4)
+    assert phone.received() == list(range(10))
+    again = engine.do("propose", control.Propose(leg="a", call="c", direction="sendonly", six=True)).sdp
+    assert audio_port(again) == phone.to
+
+
+def test_an_offer_over_what_there_is() -> None:
+    with bench() as engine:
+        assert b"c=IN IP4 " in engine.do("propose", control.Propose(leg="a", call="c", six=True)).sdp
+
+
 def test_both_protocols_hear_each_other(engine: Bench, phone: SixPhone) -> None:
     phone.to = audio_port(engine.do("offer", control.Offer(leg="a", call="c", sdp=phone.offer())).sdp)
     four = engine.phone("b")
