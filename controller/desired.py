@@ -30,8 +30,16 @@ _TRUNK = re.compile(
     r"sips?:(?:[A-Za-z0-9\-_.!~*'()&=+$]+@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)"
     r"(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4}|:6[0-4][0-9]{3})?(?:;transport=[a-z]+)?"
 )
+_NUMBER = re.compile(r"[0-9*#+]{1,20}")
 _SERVER = re.compile(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([0-9A-Fa-f:]+)")
-_MOST = {"drain_seconds": 86400, "source_failures_max": 1_000_000, "source_ban_seconds": 3600, "source_requests_per_second_max": 1_000_000}
+_MOST = {
+    "drain_seconds": 86400,
+    "source_failures_max": 1_000_000,
+    "source_ban_seconds": 3600,
+    "source_requests_per_second_max": 1_000_000,
+    "user_requests_per_second_max": 1_000_000,
+}
+EMERGENCY_NUMBERS_MAX = 32
 
 
 class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,6 +55,10 @@ class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, o
     """The first ban of a source; each further one is twice as long."""
     source_requests_per_second_max: float | None = None
     """New requests that one source may send; 0: any."""
+    user_requests_per_second_max: float | None = None
+    """New requests that one user may send to each proxy, from wherever; 0: any."""
+    emergency_numbers: list[str] | None = None
+    """Calls to these (and to ``urn:service:sos``) are never held back or refused for overload."""
     name_servers: list[str] | None = None
     """Addresses (``192.0.2.53``, ``[2001:db8::53]:5353``) of whom proxies ask where other domains are; empty: as each machine does."""
     certificate: str | None = None
@@ -232,6 +244,11 @@ def _check(draft: Draft, desired: Desired) -> None:
     for index, server in enumerate((desired.cluster and desired.cluster.name_servers) or ()):
         if not _is_server(server):
             raise InstructionError("invalid", f"cluster.name_servers[{index}]: an address, with a port or without, got {server!r}")
+    numbers = (desired.cluster and desired.cluster.emergency_numbers) or ()
+    if len(numbers) > EMERGENCY_NUMBERS_MAX or not all(_NUMBER.fullmatch(number) for number in numbers):
+        raise InstructionError(
+            "invalid", f"cluster.emergency_numbers: at most {EMERGENCY_NUMBERS_MAX}, each of 1 to 20 digits, '*', '#', '+'"
+        )
     if desired.cluster is not None:
         _check_pair(draft, desired.cluster)
     for name, most in _MOST.items():

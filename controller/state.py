@@ -62,8 +62,13 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     source_ban_seconds: float = 30.0
     """The first ban of a source; each further one is twice as long."""
     source_requests_per_second_max: float = 0.0
-    name_servers: list[str] = []
     """New requests that one source may send; 0: any."""
+    user_requests_per_second_max: float = 0.0
+    """New requests that one user may send to each proxy; 0: any."""
+    emergency_numbers: list[str] = msgspec.field(default_factory=lambda: ["112", "911"])
+    """Calls for help: never held back or refused for overload."""
+    name_servers: list[str] = []
+    """Whom proxies ask where other domains are; empty: as each machine does."""
     created_at: float = 0.0
 
 

@@ -87,6 +87,9 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """The first ban of a source; each further one is twice as long, an hour at most."""
     source_requests_per_second_max: float = 0.0
     """New requests outside of dialogs that one source may send; 0: any."""
+    user_requests_per_second_max: float = 0.0
+    """New requests outside of dialogs that one user may send to one proxy, from wherever; 0: any. Who goes on sending more is refused
+    for a while, ``source_ban_seconds`` at first."""
 
 
 class CallRouterConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="call_router", tag_field="kind"):

@@ -90,6 +90,8 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         source_failures_max=cluster.source_failures_max,
         source_ban_seconds=cluster.source_ban_seconds,
         source_requests_per_second_max=cluster.source_requests_per_second_max,
+        user_requests_per_second_max=cluster.user_requests_per_second_max,
+        emergency_numbers=cluster.emergency_numbers,
         name_servers=cluster.name_servers,
     )
 
@@ -114,6 +116,7 @@ def _call_router(draft: Draft, unit: Unit) -> config.Configuration:
         public_host=cluster.public_host,
         public_port=cluster.public_port,
         proxies=[_peer(draft, proxy) for proxy in draft.units_of("proxy")],
+        emergency_numbers=cluster.emergency_numbers,
     )
 
 

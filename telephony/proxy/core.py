@@ -123,6 +123,7 @@ class Proxy:
             configuration.source_ban_seconds,
             configuration.source_requests_per_second_max,
             self._way.cluster,
+            configuration.user_requests_per_second_max,
         )
         self.restrictions.servers = self._way.cluster
         self._emergency_numbers = tuple(configuration.emergency_numbers)
@@ -505,6 +506,8 @@ class Proxy:
             checked = self._authentication.check(message, header, now, lambda user: defence.locked(source, user, now))
             if checked.user:
                 defence.proved(source, checked.user, now)
+                if wait := defence.wait_seconds(checked.user, now):
+                    raise RefusedError(503, "Too many requests of yours", (("Retry-After", str(wait)),))
                 return checked.user
             if checked.guessed:
                 self.counters.failed += 1

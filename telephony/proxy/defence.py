@@ -9,6 +9,9 @@ Rules:
   twice as long, `BAN_SECONDS_MAX` at most. A scanner that says its name is banned at its first request.
 - A source from which a user has authenticated lately has `PROVEN_FACTOR` times the room: one phone with a wrong password
   does not silence its office, and who forges an address needs more to have it banned.
+- A user who authenticates more often than `Limits.user_requests_per_second` is asked to wait (503 with Retry-After), wherever the
+  requests come from; who goes on all the same is refused for `Limits.ban_seconds`, each time for twice as long. Nobody else can have
+  that done to a user: it counts after the digest.
 - After `GUESSES_MAX` failures in a row for one user from one source that pair is locked, each time for twice as long; the
   user elsewhere is not. Users who do not exist are locked alike: nobody learns which do.
 - Addresses of the cluster (`Limits.exempt`) are never counted or banned.
@@ -18,6 +21,7 @@ Rules:
 from collections import deque
 from functools import lru_cache
 from ipaddress import IPv6Address
+from math import ceil
 from typing import Any, NamedTuple
 
 from telephony.sip.flow import Flow
@@ -27,6 +31,10 @@ SOURCES_MAX = 20_000
 """Sources that are remembered for a failure, or for their rate."""
 PROVEN_MAX = 20_000
 """Sources remembered for an authenticated request."""
+USERS_MAX = 20_000
+"""Users whose rate is remembered."""
+EXCESS_MAX = 50
+"""Requests above a user's rate after which they are refused for a while; forgiven in `FORGIVEN_SECONDS`."""
 BANNED_MAX = 10_000
 GUESSED_MAX = 20_000
 """Pairs of source and user that are remembered."""
@@ -60,19 +68,22 @@ class Limits(NamedTuple):
     """New requests outside of dialogs, of one source; as many at once. 0: any."""
     exempt: frozenset[tuple[str, int]] = frozenset()
     """Addresses (host, port) of the cluster."""
+    user_requests_per_second: float = 0.0
+    """New requests outside of dialogs, of one user; as many at once. 0: any."""
 
 
 class Ban(NamedTuple):
-    """A source is heard no more for a while."""
+    """A source, or a user, is heard no more for a while."""
 
     source: str
+    """Address or network; of a user ``user NAME``."""
     seconds: float
     cause: str
     """What filled the measure: ``guessing``, ``broken``, ``rate`` or ``scanner``."""
 
 
 class _Source:
-    """What is held against one source."""
+    """What is held against one source, or one user."""
 
     __slots__ = ("at", "banned_until", "bans", "failures", "requests", "requests_at")
 
@@ -83,6 +94,31 @@ class _Source:
         self.banned_until = 0.0
         self.requests = 0.0
         self.requests_at = now
+
+    def requested(self, rate: float, now: float) -> bool:
+        """Another request; it is within the rate."""
+        self.requests = max(0.0, self.requests - (now - self.requests_at) * rate) + 1.0
+        self.requests_at = now
+        if self.requests <= max(1.0, rate):
+            return True
+        self.requests -= 1.0
+        return False
+
+    def failed(self, failures: float, room: float, now: float) -> bool:
+        """More is held against it, and that is too much now."""
+        self.failures = max(0.0, self.failures - (now - self.at) * room / FORGIVEN_SECONDS) + failures
+        self.at = now
+        return self.failures >= room - LIGHT_FAILURE / 2
+
+    def ban(self, seconds: float, now: float) -> float:
+        """Ban it; for how long, ``seconds`` being the first time."""
+        if self.banned_until + FORGOTTEN_SECONDS < now:
+            self.bans = 0
+        seconds = min(seconds * 2.0 ** min(self.bans, 16), BAN_SECONDS_MAX)
+        self.bans += 1
+        self.failures = 0.0
+        self.banned_until = now + seconds
+        return seconds
 
 
 class _Guessed:
@@ -108,6 +144,7 @@ class Defence:
         """The latest, for the report, which takes them out."""
         self.bans_total = 0
         self._sources: dict[str, _Source] = {}
+        self._users: dict[str, _Source] = {}
         self._proven: dict[str, float] = {}
         self._guessed: dict[tuple[str, str], _Guessed] = {}
 
@@ -127,14 +164,27 @@ class Defence:
         rate = self.limits.requests_per_second
         if not rate or flow[2:4] in self.limits.exempt:
             return True
-        known = self._known(source_of(flow.host), now)
-        known.requests = max(0.0, known.requests - (now - known.requests_at) * rate) + 1.0
-        known.requests_at = now
-        if known.requests <= max(1.0, rate):
+        if self._known(self._sources, SOURCES_MAX, source_of(flow.host), now).requested(rate, now):
             return True
-        known.requests -= 1.0
         self._count(flow, LIGHT_FAILURE, "rate", now)
         return False
+
+    def wait_seconds(self, user: str, now: float) -> int:
+        """For how long a user who has just authenticated is to wait with such a request; 0: they need not."""
+        limits = self.limits
+        rate = limits.user_requests_per_second
+        if not rate:
+            return 0
+        known = self._known(self._users, USERS_MAX, user, now)
+        if known.banned_until > now:
+            return ceil(known.banned_until - now)
+        if known.requested(rate, now):
+            return 0
+        if not known.failed(1.0, EXCESS_MAX, now):
+            return max(1, ceil(1.0 / rate))
+        seconds = known.ban(limits.ban_seconds, now)
+        self._report(f"user {user}", seconds, "rate")
+        return max(1, ceil(seconds))
 
     def scanned(self, message: Message, flow: Flow, now: float) -> bool:
         """The request is a scanner's, which is banned for it."""
@@ -185,39 +235,36 @@ class Defence:
         if self._guessed:
             self._guessed.pop((source, user), None)
 
-    def _known(self, source: str, now: float) -> _Source:
-        known = self._sources.pop(source, None) or _Source(now)
-        self._sources[source] = known
-        _bound(self._sources, SOURCES_MAX)
+    def _known(self, table: dict[str, _Source], entries_max: int, name: str, now: float) -> _Source:
+        known = table.pop(name, None) or _Source(now)
+        table[name] = known
+        _bound(table, entries_max)
         return known
+
+    def _report(self, name: str, seconds: float, cause: str) -> None:
+        self.bans_total += 1
+        self.bans.append(Ban(name, seconds, cause))
 
     def _count(self, flow: Flow, failures: float, cause: str, now: float) -> None:
         limits = self.limits
         if not limits.failures or flow[2:4] in limits.exempt:
             return
         source = source_of(flow.host)
-        known = self._known(source, now)
+        known = self._known(self._sources, SOURCES_MAX, source, now)
         room = float(limits.failures)
         if source in self._proven:
             if self._proven[source] + PROVEN_SECONDS > now:
                 room *= PROVEN_FACTOR
             else:
                 del self._proven[source]
-        known.failures = max(0.0, known.failures - (now - known.at) * room / FORGIVEN_SECONDS) + failures
-        known.at = now
-        if known.failures < room - LIGHT_FAILURE / 2:
+        if not known.failed(failures, room, now):
             return
-        if known.banned_until + FORGOTTEN_SECONDS < now:
-            known.bans = 0
-        seconds = min(limits.ban_seconds * 2.0 ** min(known.bans, 16), BAN_SECONDS_MAX)
-        known.bans += 1
-        known.failures = 0.0
-        known.banned_until = self.banned[source] = now + seconds
+        seconds = known.ban(limits.ban_seconds, now)
+        self.banned[source] = now + seconds
         if len(self.banned) > BANNED_MAX:
             self.banned = {source: until for source, until in self.banned.items() if until > now}
             _bound(self.banned, BANNED_MAX)
-        self.bans_total += 1
-        self.bans.append(Ban(source, seconds, cause))
+        self._report(source, seconds, cause)
 
 
 def source_of(host: str) -> str:

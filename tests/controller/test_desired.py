@@ -4,7 +4,7 @@ import pytest
 
 from controller.calculation.replacement import InstructionError
 from controller.desired import Desired, DesiredCluster, DesiredRoute, apply, current
-from telephony.config import ProxyConfiguration, Route, RoutingConfiguration
+from telephony.config import CallRouterConfiguration, ProxyConfiguration, Route, RoutingConfiguration
 from telephony.routing.plan import Plan
 from tests.controller.world import World
 
@@ -30,6 +30,35 @@ def test_trunks_and_name_servers_reach_the_services() -> None:
     proxy = world.configuration(world.units("proxy")[0].id)
     assert isinstance(proxy, ProxyConfiguration)
     assert proxy.name_servers == servers
+
+
+def test_limits_and_emergency_numbers_reach_the_services() -> None:
+    world = World()
+    wanted = DesiredCluster(user_requests_per_second_max=2.5, source_requests_per_second_max=7.0, emergency_numbers=["110", "*1"])
+    apply(world.draft, Desired(cluster=wanted), world.now, actor="test")
+    world.run()
+    proxy = world.configuration(world.units("proxy")[0].id)
+    router = world.configuration(world.units("call_router")[0].id)
+    assert isinstance(proxy, ProxyConfiguration)
+    assert isinstance(router, CallRouterConfiguration)
+    assert (proxy.user_requests_per_second_max, proxy.source_requests_per_second_max) == (2.5, 7.0)
+    assert proxy.emergency_numbers == router.emergency_numbers == ["110", "*1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (DesiredCluster(user_requests_per_second_max=-1.0), "cluster.user_requests_per_second_max"),
+        (DesiredCluster(emergency_numbers=["help"]), "cluster.emergency_numbers"),
+        (DesiredCluster(emergency_numbers=[""]), "cluster.emergency_numbers"),
+        (DesiredCluster(emergency_numbers=["1"] * 33), "cluster.emergency_numbers"),
+    ],
+)
+def test_settings_that_cannot_be(wanted: DesiredCluster, said: str) -> None:
+    world = World()
+    with pytest.raises(InstructionError) as caught:
+        apply(world.draft, Desired(cluster=wanted), world.now, actor="test")
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Sources that guess, flood and scan are banned; good ones, and users elsewhere, are not."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from telephony.effects import Close, Send
 from telephony.proxy import defence as module
 from telephony.proxy.defence import Ban, Defence, Limits, source_of
 from telephony.sip.digest import Credentials
-from telephony.sip.events import ResponseReceived
+from telephony.sip.events import Rejected, ResponseReceived
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message
 from tests.telephony.proxy.setting import PHONE, PUBLIC, ROUTERS, Setting, configuration, user
@@ -112,6 +114,44 @@ def test_new_requests_have_no_limit_unless_one_is_set() -> None:
     assert defence.bans[-1].cause == "rate"
 
 
+def test_a_user_has_no_rate_unless_one_is_set() -> None:
+    defence = Defence()
+    assert not any(defence.wait_seconds("1001", 1000.0) for _ in range(10_000))
+    assert not defence._users
+    defence = Defence(Limits(user_requests_per_second=0.5, ban_seconds=20.0))
+    assert [defence.wait_seconds("1001", 1000.0) for _ in range(3)] == [0, 2, 2]
+    assert defence.wait_seconds("1002", 1000.0) == 0
+    assert defence.wait_seconds("1001", 1002.0) == 0
+    assert defence.bans_total == 0
+
+
+def test_a_user_who_goes_on_is_refused_for_longer_each_time() -> None:
+    defence = Defence(Limits(user_requests_per_second=10.0, ban_seconds=20.0))
+    now = 1000.0
+    for turn, seconds in enumerate((20, 40, 80)):
+        said = [defence.wait_seconds("1001", now) for _ in range(10 + module.EXCESS_MAX)]
+        assert said == [0] * 10 + [1] * (module.EXCESS_MAX - 1) + [seconds]
+        assert defence.bans[-1] == Ban("user 1001", float(seconds), "rate")
+        assert defence.wait_seconds("1001", now + seconds - 0.5) == 1
+        assert defence.wait_seconds("1002", now) == 0
+        assert defence.bans_total == turn + 1
+        now += seconds
+    assert not defence.banned, "nobody else at that address is stopped"
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from("ab")), max_size=200), st.floats(0.1, 50))
+def test_within_the_rate_nobody_waits_and_above_it_no_more_get_through(gaps: list[tuple[float, str]], rate: float) -> None:
+    defence = Defence(Limits(user_requests_per_second=rate, ban_seconds=1.0))
+    now = 1000.0
+    let: dict[str, int] = {"a": 0, "b": 0}
+    for gap, name in gaps:
+        now += gap
+        let[name] += defence.wait_seconds(name, now) == 0
+        assert let[name] <= max(1.0, rate) + (now - 1000.0) * rate + 1e-6
+    for number in range(20):
+        assert defence.wait_seconds("steady", now + number / rate * 1.01) == 0
+
+
 def test_the_cluster_is_exempt_and_bans_can_be_off() -> None:
     for limits in (Limits(exempt=frozenset([ROUTERS[0]]), requests_per_second=1.0), Limits(failures=0)):
         defence = Defence(limits)
@@ -138,15 +178,17 @@ def test_a_source_is_an_address_or_a_network_of_version_6() -> None:
 
 
 def test_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SOURCES_MAX", "PROVEN_MAX", "BANNED_MAX", "GUESSED_MAX"):
+    for name in ("SOURCES_MAX", "USERS_MAX", "PROVEN_MAX", "BANNED_MAX", "GUESSED_MAX"):
         monkeypatch.setattr(module, name, 20)
-    defence = Defence()
+    defence = Defence(Limits(user_requests_per_second=1.0))
     for number in range(100):
         flow = EVIL._replace(host=f"198.51.100.{number}")
+        defence.wait_seconds(f"{number}", 1.0)
         defence.proved(flow, "1", 1.0)
         defence.guessed(flow, f"{number}", 1.0)
         defence._count(flow, 500.0, "guessing", 1.0)
     assert (len(defence._sources), len(defence._proven), len(defence._guessed), len(defence.banned)) == (20, 20, 20, 20)
+    assert len(defence._users) == 20
     assert len(defence.bans) == module.BANS_KEPT_MAX
     assert defence.bans_total == 100
 
@@ -236,12 +278,12 @@ def test_names_are_no_oracle_where_guests_may_call() -> None:
     """Whether there is such a user or not: without credentials it is a guest, with wrong ones it is challenged."""
     users = [user("alice", "secret"), user("1001", "one")]
     for name in ("alice", "mallory"):
-        for given, status in ((None, 0), (Credentials(name, "wrong"), 407)):
+        for credentials, status in ((None, 0), (Credentials(name, "wrong"), 407)):
             setting = Setting()
             setting.proxy.configure(configuration(users=users), setting.now)
             call = setting.phone.invite(
                 "sip:9196@192.0.2.100", f"<sip:{name}@hotswitch>", "<sip:9196@hotswitch>", setting.outside, now=setting.now,
-                headers=[("Proxy-Authorization", 'Digest username="x", realm="hotswitch", nonce="1", response="1"')] if given else [],
+                headers=[("Proxy-Authorization", 'Digest username="x", realm="hotswitch", nonce="1", response="1"')] if credentials else [],
             )  # fmt: skip
             at_phone, at_router = setting.run()
             assert [event.status for event in at_phone] == ([status] if status else [])  # type: ignore[attr-defined]
@@ -257,11 +299,33 @@ def test_a_name_that_is_proved_is_believed() -> None:
     assert at_router[0].message.get("p-asserted-identity") == "<sip:alice@hotswitch>"  # type: ignore[attr-defined]
 
 
+def test_a_user_asks_too_often_from_wherever() -> None:
+    setting = Setting()
+    setting.proxy.configure(configuration(user_requests_per_second_max=2.0), setting.now)
+    events = []
+    for _ in range(4):
+        setting.invite("sip:9197@192.0.2.100", "<sip:1001@hotswitch>", credentials=Credentials("1001", "one"))
+        events += setting.run(0.05)[0]
+    refused = [event.message for event in events if isinstance(event, Rejected)]
+    assert [(message.status, message.reason, message.get("retry-after")) for message in refused if message is not None] == [
+        (503, "Too many requests of yours", "1")
+    ] * len(refused)
+    assert len(refused) >= 2
+    setting.invite("sip:9197@192.0.2.100", "<sip:1002@hotswitch>", credentials=Credentials("1002", "two"))
+    assert not [event for event in setting.run(0.05)[0] if isinstance(event, Rejected)]
+
+
 def test_the_configuration_says_the_limits() -> None:
     setting = Setting()
-    given = configuration(proxies=["192.0.2.11:5060"], source_failures_max=7, source_ban_seconds=5.0, source_requests_per_second_max=1.0)
+    given = configuration(
+        proxies=["192.0.2.11:5060"],
+        source_failures_max=7,
+        source_ban_seconds=5.0,
+        source_requests_per_second_max=1.0,
+        user_requests_per_second_max=4.0,
+    )
     setting.proxy.configure(given, setting.now)
-    assert setting.proxy.defence.limits == Limits(7, 5.0, 1.0, frozenset([*ROUTERS, ("192.0.2.11", 5060)]))
+    assert setting.proxy.defence.limits == Limits(7, 5.0, 1.0, frozenset([*ROUTERS, ("192.0.2.11", 5060)]), 4.0)
     for branch in ("1", "2"):
         setting.proxy.receive(options(branch=branch, to="sip:9197@192.0.2.100"), EVIL, setting.now)
     first, second = (effect.data.split(b"\r\n")[0] for effect in setting.proxy.take() if isinstance(effect, Send))
