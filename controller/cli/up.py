@@ -76,6 +76,7 @@ def up(
         machine_net=machine_net,
         ports={"tls": tls_port, "ws": ws_port, "wss": wss_port},
         shards=sip_shards or usual_shards(machines, len(os.sched_getaffinity(0))),
+        shards_required=sip_shards is not None,
         certificate=tls_certificate,
         private_key=tls_key,
     )

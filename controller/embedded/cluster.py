@@ -56,6 +56,8 @@ class Settings(NamedTuple):
     """Ports of ``tls``, ``ws`` and ``wss``; 0: off, None: the usual one, or off where it is in use."""
     shards: int = 1
     """Proxies that share the SIP address (docs/adr/0007)."""
+    shards_required: bool = False
+    """Where the kernel does not allow it, do not start with one."""
     certificate: Path | None = None
     """PEM for TLS; None: a self-signed one."""
     private_key: Path | None = None
@@ -94,7 +96,9 @@ class EmbeddedCluster:
         self._broker: BrokerSettings = folder.broker()
         with contextlib.ExitStack() as stack:
             self._api = stack.enter_context(bind(settings.api_host, settings.api_port, socket.SOCK_STREAM, "--api-port"))
-            self._udp, self._tcp = bind_sip(settings.address, settings.sip_port, settings.shards, steer, "--sip-port or --address")
+            self._udp, self._tcp = bind_sip(
+                settings.address, settings.sip_port, settings.shards, steer, "--sip-port or --address", settings.shards_required
+            )
             for each in (*self._udp, self._tcp):
                 stack.enter_context(each)
             self.off: dict[str, str] = {}
@@ -257,7 +261,7 @@ class EmbeddedCluster:
         founding = Founding(
             public_host=settings.address,
             public_port=self._tcp.getsockname()[1],
-            public_shards=settings.shards,
+            public_shards=len(self._udp),
             public_ports=self._other_ports,
             certificate=self._certificate[0],
             private_key=self._certificate[1],

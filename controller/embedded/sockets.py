@@ -24,8 +24,12 @@ Steer = Callable[[socket.socket, int, bool], None]
 """Let the kernel choose among the sockets of a group: one of them, their number, whether they are of IPv6 (`telephony.shard.steer`)."""
 
 
-def bind_sip(host: str, port: int, shards: int, steer: Steer, option: str) -> tuple[list[socket.socket], socket.socket]:
+def bind_sip(
+    host: str, port: int, shards: int, steer: Steer, option: str, required: bool = True
+) -> tuple[list[socket.socket], socket.socket]:
     """The UDP sockets of the public address, in the order of their shares, and its TCP listener.
+
+    Not ``required``: where the kernel knows no such groups there is one socket.
 
     Raises:
         EmbeddedError: the address cannot be used.
@@ -41,25 +45,42 @@ def bind_sip(host: str, port: int, shards: int, steer: Steer, option: str) -> tu
                     raise
                 continue
             try:
-                _open_group(group, shards, steer, stack)
+                _open_group(group, shards, steer)
             except OSError as error:
-                raise EmbeddedError(f"{host}:{chosen} cannot be shared by {shards} sockets: {error.strerror}") from error
+                if required:
+                    raise EmbeddedError(f"{host}:{chosen} cannot be shared by {shards} sockets: {error.strerror}") from error
+            for each in group[1:]:
+                stack.enter_context(each)
             stack.pop_all()
             return group, tcp
     raise AssertionError("the last attempt returns or raises")
 
 
-def _open_group(group: list[socket.socket], shards: int, steer: Steer, stack: contextlib.ExitStack) -> None:
+def _open_group(group: list[socket.socket], shards: int, steer: Steer) -> None:
+    """Add the others to the first one; what fails leaves the first one alone.
+
+    Raises:
+        OSError: the kernel does not know such groups.
+    """
+    if shards == 1:
+        return
     first = group[0]
-    for _ in range(shards - 1):
+    others: list[socket.socket] = []
+    try:
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        another = stack.enter_context(socket.socket(first.family, socket.SOCK_DGRAM))
-        another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        _prepare(another)
-        another.bind(first.getsockname())
-        group.append(another)
-    if shards > 1:
+        for _ in range(shards - 1):
+            others.append(socket.socket(first.family, socket.SOCK_DGRAM))
+            others[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _prepare(others[-1])
+            others[-1].bind(first.getsockname())
         steer(first, shards, first.family == socket.AF_INET6)
+    except OSError:
+        for each in others:
+            each.close()
+        with contextlib.suppress(OSError):
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        raise
+    group += others
 
 
 def bind(host: str, port: int, kind: socket.SocketKind, option: str) -> socket.socket:

@@ -10,23 +10,29 @@ Rules:
   accepted), has not finished its handshakes after `HANDSHAKE_SECONDS`, or sends what cannot be framed, is closed. So is one that does
   not read what it is sent, or whose peer has vanished (`UNACKNOWLEDGED_SECONDS`).
 - When too many are in their handshakes the oldest of these goes: who is slow makes room for who comes.
+- The soft limit of open files is raised to what `CONNECTIONS_MAX` takes; where the hard one is lower there are fewer connections, which
+  is said. Where the host has no descriptor left a listener rests until the next sweep.
 - Another certificate holds for connections that come from then on; the others keep theirs.
 
 Bounds: `CONNECTIONS_MAX`, `CONNECTIONS_OF_SOURCE_MAX`, `HANDSHAKES_MAX`, `WRITE_BYTES_MAX` a connection, and what its channel allows to
 be unfinished.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable
 
-from telephony.service import clock
+from telephony.service import clock, open_files
 from telephony.service.channel import Channel, PlainChannel
+from telephony.service.log import say
 from telephony.service.loop import ERROR, HANG_UP, READ, WRITE, Loop
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 
 CONNECTIONS_MAX = 4000
+OTHER_FILES_MAX = 200
+"""Descriptors of a service that are no connections: its sockets, those of its jobs and of names, its software."""
 CONNECTIONS_OF_SOURCE_MAX = 1000
 """Connections that one address may have opened to us."""
 HANDSHAKES_MAX = 256
@@ -44,6 +50,8 @@ PING_SECONDS = 60.0
 """A connection that is quiet for so long is asked for a sign of life, where its channel can (RFC 7118 section 6)."""
 UNACKNOWLEDGED_SECONDS = 30
 """What the peer's host does not acknowledge within this time ends the connection (RFC 5482)."""
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept(2) says when the process or the host has no room for a connection, which stays in the queue."""
 SECURE = ("tls", "wss")
 """Transports that need a certificate."""
 
@@ -90,6 +98,9 @@ class Streams:
         self._unsent = unsent
         self._listeners: dict[str, socket.socket] = {}
         self._accepting: set[str] = set()
+        self._resting: set[str] = set()
+        """Listeners that accept again at the next sweep."""
+        self._connections_max = 0
         self._connections: dict[int, _Connection] = {}
         self._handshakes: dict[int, _Connection] = {}
         """Those that are not open yet, oldest first."""
@@ -113,6 +124,10 @@ class Streams:
         listener = socket.socket(fileno=descriptor)
         listener.setblocking(False)
         _watch_peer(listener)
+        if not self._listeners:
+            self._connections_max = max(0, open_files.allow(CONNECTIONS_MAX + OTHER_FILES_MAX) - OTHER_FILES_MAX)
+            if self._connections_max < CONNECTIONS_MAX:
+                say(f"the limit of open files (RLIMIT_NOFILE) allows {self._connections_max} connections instead of {CONNECTIONS_MAX}")
         self._listeners[name] = listener
 
     def names(self) -> list[str]:
@@ -157,6 +172,7 @@ class Streams:
             self._loop.add(listener.fileno(), READ, lambda events: self._incoming(name, listener))
         elif not wanted and name in self._accepting:
             self._accepting.discard(name)
+            self._resting.discard(name)
             self._loop.remove(listener.fileno())
 
     def send(self, data: bytes, flow: Flow) -> None:
@@ -186,6 +202,9 @@ class Streams:
         """Close what is idle, slow, or does not come about."""
         if self._sweep_at is None or now < self._sweep_at:
             return
+        while self._resting:
+            name = self._resting.pop()
+            self._loop.change(self._listeners[name].fileno(), READ)
         for number, connection in list(self._connections.items()):
             idle = now - connection.heard_at
             partial = 0.0 if connection.partial_since is None else now - connection.partial_since
@@ -199,7 +218,7 @@ class Streams:
                 connection.pinged = True
                 connection.channel.ping()
                 self._put(connection, connection.channel.outgoing())
-        self._sweep_at = now + SWEEP_SECONDS if self._connections else None
+        self._sweep_at = now + SWEEP_SECONDS if self._connections or self._resting else None
 
     def deadline(self) -> float | None:
         """When `timeout` is wanted next."""
@@ -223,10 +242,12 @@ class Streams:
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 tcp, address = listener.accept()
-            except OSError:  # nothing (any more), or no descriptor left
+            except OSError as error:  # nothing (any more), or no descriptor left
+                if error.errno in EXHAUSTED:
+                    self._rest(name, listener, error)
                 return
             host = address[0]
-            if len(self._connections) >= CONNECTIONS_MAX or self._sources.get(host, 0) >= CONNECTIONS_OF_SOURCE_MAX:
+            if len(self._connections) >= self._connections_max or self._sources.get(host, 0) >= CONNECTIONS_OF_SOURCE_MAX:
                 tcp.close()
                 continue
             self._number += 1
@@ -239,11 +260,22 @@ class Streams:
                 if len(self._handshakes) > HANDSHAKES_MAX:
                     self._end(next(iter(self._handshakes.values())))
 
+    def _rest(self, name: str, listener: socket.socket, error: OSError) -> None:
+        """Look at a listener no more until the next sweep: what waits there would wake us again and again."""
+        say(f"{name}: {error.strerror}; accepts again in {SWEEP_SECONDS:g} s at most")
+        self._resting.add(name)
+        self._loop.change(listener.fileno(), 0)
+        if self._sweep_at is None:
+            self._sweep_at = clock.now() + SWEEP_SECONDS
+
     def _open(self, flow: Flow) -> _Connection | None:
         listener = self._listeners.get(flow.socket)
-        if listener is None or len(self._connections) >= CONNECTIONS_MAX or flow.connection or flow.transport not in ("tcp", "tls"):
+        if listener is None or len(self._connections) >= self._connections_max or flow.connection or flow.transport not in ("tcp", "tls"):
             return None
-        tcp = socket.socket(listener.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            tcp = socket.socket(listener.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError:
+            return None
         try:
             tcp.bind((listener.getsockname()[0], 0))
             tcp.connect((flow.host, flow.port))

@@ -1,14 +1,18 @@
 """The public address of an embedded cluster: bound once, by nobody else, one port for both transports."""
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 
 import pytest
 
+from controller.cli import up
+from controller.cli.up import usual_shards
 from controller.embedded import sockets
 from controller.embedded.folder import EmbeddedError
 from controller.embedded.sockets import bind, bind_sip
-from telephony.shard import shard_of, steer
+from telephony.shard import SHARDS_MAX, shard_of, steer
 
 
 def close(udp: list[socket.socket], tcp: socket.socket) -> None:
@@ -38,6 +42,23 @@ def test_a_port_that_another_group_has_is_refused(shards: int) -> None:
     with pytest.raises(EmbeddedError, match=rf"127.0.0.1:{port} \(UDP\) .* --sip-port"):
         bind_sip("127.0.0.1", port, shards, steer, "--sip-port")
     close(udp, tcp)
+
+
+def test_a_kernel_without_such_groups() -> None:
+    def refuse(bound: socket.socket, count: int, v6: bool) -> None:
+        raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+
+    with pytest.raises(EmbeddedError, match="cannot be shared by 2 sockets: Protocol not available"):
+        bind_sip("127.0.0.1", 0, 2, refuse, "--sip-port")
+    udp, tcp = bind_sip("127.0.0.1", 0, 2, refuse, "--sip-port", required=False)
+    assert [each.getsockname() for each in udp] == [tcp.getsockname()]
+    close(udp, tcp)
+
+
+@pytest.mark.parametrize(("machines", "cores", "shards"), [(4, 1, 1), (4, 2, 1), (4, 4, 2), (4, 16, 4), (1, 16, 1), (64, 128, 16)])
+def test_how_many_share_where_nobody_says(machines: int, cores: int, shards: int) -> None:
+    assert usual_shards(machines, cores) == shards
+    assert up.SHARDS_MAX == SHARDS_MAX
 
 
 def test_any_port_is_one_that_both_transports_have(monkeypatch: pytest.MonkeyPatch) -> None:

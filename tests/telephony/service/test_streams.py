@@ -1,8 +1,12 @@
 """Connections of all transports on loopback: accepted, answered, bounded, closed; a new certificate for new ones."""
 
 import contextlib
+import os
+import resource
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -219,6 +223,83 @@ def test_one_source_cannot_have_all_connections(side: Side, monkeypatch: pytest.
         fourth.send(ONE)
         side.until(lambda: side.messages)
     second.close()
+
+
+@pytest.fixture
+def open_files() -> Iterator[None]:
+    """The limit is as it was afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def lowest_free() -> int:
+    """The next descriptor that the kernel gives."""
+    free = os.dup(0)
+    os.close(free)
+    return free
+
+
+@pytest.mark.usefixtures("open_files")
+def test_the_soft_limit_of_open_files_is_raised() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    Side(transports=("tcp",)).close()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (streams.CONNECTIONS_MAX + streams.OTHER_FILES_MAX, hard)
+
+
+def test_a_low_hard_limit_of_open_files_is_said_and_held() -> None:
+    """In a process of its own: a hard limit cannot be raised again."""
+    limit = streams.OTHER_FILES_MAX + 2
+    script = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+        "from tests.telephony.service.test_streams import Side\n"
+        "side = Side(transports=('tcp',))\n"
+        "clients = [side.open('tcp') for _ in range(3)]\n"
+        "assert side.read(clients[2]) == b''\n"
+        "assert side.streams.connections() == 2\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"allows 2 connections instead of {streams.CONNECTIONS_MAX}" in done.stderr
+
+
+@pytest.mark.usefixtures("open_files")
+def test_without_a_free_descriptor_a_listener_rests(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.closing(Side(transports=("tcp",))) as side, side.open("tcp") as client:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), hard))
+        side.loop.turn(TURN_SECONDS)
+        assert "accepts again" in capsys.readouterr().err
+        for _ in range(3):
+            side.loop.turn(0.0)
+        assert capsys.readouterr().err == ""
+        assert side.streams.connections() == 0
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        side.streams.timeout(side.streams.deadline() or 0.0)
+        client.send(ONE)
+        side.until(lambda: side.messages)
+
+
+def test_two_processes_share_a_listener() -> None:
+    """As proxies do: whoever is quicker takes a connection, and both keep theirs."""
+    one = Side(transports=("tcp",))
+    other = Side(transports=())
+    listener = socket.create_server(("127.0.0.1", 0))
+    for side in (one, other):
+        side.streams.add("shared-tcp", os.dup(listener.fileno()))
+        side.streams.accept("shared-tcp", True)
+    clients = []
+    for number in range(8):
+        clients.append(socket.create_connection(listener.getsockname()))
+        (one, other)[number % 2].until(lambda: one.streams.connections() + other.streams.connections() == len(clients))
+    assert (one.streams.connections(), other.streams.connections()) == (4, 4)
+    one.close()
+    clients.append(socket.create_connection(listener.getsockname()))
+    other.until(lambda: other.streams.connections() == 5)
+    other.close()
+    for each in (*clients, listener):
+        each.close()
 
 
 def test_a_refusal_is_read_before_the_end(side: Side) -> None:
