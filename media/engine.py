@@ -111,6 +111,7 @@ class Engine:
         self._ticks = 0
         self.skipped = 0
         """Ticks that were never made up for."""
+        self._room_played: I64 = legs.rooms["played"]
         self.room_plays: dict[int, RoomPlay] = {}
         """Room to what it hears."""
         self.room_tones: dict[int, list[Source]] = {}
@@ -238,10 +239,11 @@ class Engine:
                 continue
             extra[place] += self.bank.samples[play.at]
             at = play.at + 1
+            if at == play.end and play.loop:
+                at = play.first
             if at < play.end:
                 self.room_plays[room] = play._replace(at=at)
-            elif play.loop:
-                self.room_plays[room] = play._replace(at=play.first)
+                self._room_played[room] = at - play.first
             else:
                 del self.room_plays[room]
                 self.ended_rooms.append((room, play.id))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from media import coders, gain
+from media import coders, gain, slip
 from media.addresses import ADDRESS_BYTES
 from media.arrays import CAPACITY_PLACE, F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.comfort_noise import ComfortNoise
@@ -46,8 +46,11 @@ DIGITS_MAX = 32
 """Digits that wait to be sent, a leg."""
 
 
-PROCESS = np.dtype([("began", "f8"), ("ticks", "i8"), ("over", "?")])
-"""Of the process as a whole: when its ticks are counted from, seconds; how many it has served; it ended in order."""
+PROCESS = np.dtype([("began", "f8"), ("ticks", "i8"), ("named", "i8"), ("over", "?")])
+"""Of the process as a whole: when its ticks are counted from, seconds; how many it has served; how many playbacks and recordings it has
+named; it ended in order."""
+ROOM = np.dtype([("played", "i8"), *slip.fields()])
+"""Of a room, by its number: frames of its playback that were heard; `media.record.RoomRecord`."""
 
 
 class Legs:
@@ -350,6 +353,8 @@ class Legs:
             setattr(self, name, arena.array(f"{LAYOUT_VERSION} {name}", kind, (self.capacity, *shape)))
         self.process: NDArray[Any] = arena.array("process", PROCESS, (1,))
         """`PROCESS`."""
+        self.rooms: NDArray[Any] = arena.array("rooms", ROOM, (self.capacity,))
+        """`ROOM`."""
 
     def take(self, now: float) -> int | None:
         """A free row, zeroed, or None when all are used."""

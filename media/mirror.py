@@ -5,6 +5,7 @@ Rules:
 - The notes of legs are read when they change; what was read counts when it takes over, if the note is still the same. A note that the other
   process was writing when it died is the one from before.
 - Sessions of secured legs are made with the keys that are there; a key that has changed since makes another one.
+- Files that legs and rooms hear are read.
 - Pages of the memory are asked for ahead: the kernel's work for 1000 legs with Opus is tens of milliseconds.
 """
 
@@ -14,9 +15,10 @@ import os
 import numpy as np
 
 from media.arrays import U32
+from media.bank import BankError
 from media.engine import Engine
-from media.notes import Notes
-from media.record import LegRecord
+from media.notes import Notes, read_room
+from media.record import LegRecord, sources
 
 LOOK_LEGS_MAX = 200
 """Legs whose notes are read in one look."""
@@ -35,6 +37,10 @@ class Mirror:
         """By row, with `Legs.since` of the leg."""
         self._checks: U32 = np.zeros(self._legs.capacity, np.uint32)
         """Checksums of the notes that were read."""
+        self._bank = engine.bank
+        self._room_checks: U32 = np.zeros(self._legs.capacity, np.uint32)
+        self._sources: set[str] = set()
+        """That are not in the bank yet."""
         self._looks = 0
         self._changed = False
         """Since pages were asked for last."""
@@ -48,12 +54,35 @@ class Mirror:
             record = self._notes.read(leg)
             if record is not None and record.leg == leg:
                 self._records[leg], self._checks[leg] = (float(legs.since[leg]), record), check
+                self._sources.update(sources(record))
+        self._look_at_rooms()
+        if self._sources:
+            self._read()
         self._guard.prepare()
         self._changed |= len(changed) > 0
         self._looks += 1
         if self._changed and self._looks % PAGES_LOOKS == 0:
             self._changed = False
             self._ask_for_pages()
+
+    def _look_at_rooms(self) -> None:
+        rooms = self._legs.rooms
+        changed = np.flatnonzero((rooms["size"] > 0) & (rooms["check"] != self._room_checks))[:LOOK_LEGS_MAX]
+        for room in changed.tolist():
+            self._room_checks[room] = rooms["check"][room]
+            record = read_room(rooms[room])
+            if record is not None:
+                self._sources.add(record.playback.source)
+
+    def _read(self) -> None:
+        """Have files read; what can't be read is found out when it is played."""
+        for name in list(self._sources):
+            try:
+                there = self._bank.find(name) is not None
+            except BankError:
+                there = True
+            if there:
+                self._sources.discard(name)
 
     def record(self, leg: int) -> LegRecord | None:
         """What the other process knew of a leg; None: there is no whole note of it."""

@@ -1,4 +1,4 @@
-"""What the desk knows of each leg, kept beside its arrays: who takes the memory over knows it too.
+"""What the desk knows of each leg and room, kept beside the arrays: who takes the memory over knows it too.
 
 Rules:
 - A note is the msgpack of a `LegRecord`, with its length and checksum; one that was cut in the middle of writing does not count.
@@ -10,11 +10,27 @@ import zlib
 import msgspec
 import numpy as np
 
+from media import slip
 from media.legs import NOTE_BYTES, Legs
-from media.record import LegRecord
+from media.record import LegRecord, RoomRecord
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LegRecord).decode
+_decode_room = msgspec.msgpack.Decoder(RoomRecord).decode
+
+
+def write_room(row: np.void, record: RoomRecord) -> None:
+    """Note what a room hears, in its row of `Legs.rooms`."""
+    slip.put(row, _encode(record))
+
+
+def read_room(row: np.void) -> RoomRecord | None:
+    """What a room hears; None: nothing, or there is no whole note of it."""
+    data = slip.get(row)
+    try:
+        return _decode_room(data) if data else None
+    except msgspec.DecodeError:
+        return None
 
 
 class Notes:

@@ -27,7 +27,8 @@ from media.control import (
 )
 from media.engine import Engine, RoomPlay
 from media.legs import FRAME_SECONDS
-from media.record import LegRecord, Playback
+from media.notes import read_room, write_room
+from media.record import LegRecord, Playback, RoomRecord
 from media.switchboard import Switchboard
 
 Say = Callable[[str, str, Event], None]
@@ -42,7 +43,6 @@ class Program:
 
     def __init__(self, engine: Engine, board: Switchboard, records: dict[str, LegRecord], say: Say) -> None:
         self._engine, self._board, self._records, self._say = engine, board, records, say
-        self._number = 0
         self._legs: dict[str, str] = {}
         """Playback or recording by id to its leg."""
         self._rooms: dict[str, tuple[str, str]] = {}
@@ -51,16 +51,17 @@ class Program:
         """Recording by id to client and what it is told when the disk fails; until the file is closed."""
         self._waiting: set[str] = set()
         """Legs whose source is still being read."""
-        self._waiting_rooms: dict[str, tuple[int, str, int, bool]] = {}
-        """Playback by id to room, source, offset in frames, loop: the source is still being read."""
+        self._waiting_rooms: dict[str, tuple[int, RoomRecord]] = {}
+        """Playback by id to its room: the source is still being read."""
 
     @property
     def _bank(self) -> Bank:
         return self._engine.bank
 
     def _name(self, kind: str) -> str:
-        self._number += 1
-        return f"{kind}-{self._number}"
+        named = self._engine.legs.process["named"]
+        named += 1
+        return f"{kind}-{int(named[0])}"
 
     def check(self, source: str) -> Source | None:
         """It is there, or is being read (None).
@@ -110,10 +111,15 @@ class Program:
                 else:
                     record.resume_frames = self._played(record)
             if record.playback is not None:
-                self._number = max(self._number, int(record.playback.id.rpartition("-")[2]))
                 self._legs[record.playback.id] = record.name
         for record in plays:
             self.hear(record)
+        rooms = self._engine.legs.rooms
+        for name, room in self._board.rooms.items():
+            found = read_room(rooms[room])
+            if found is not None and name == f"room {found.name}":
+                found.playback.offset_frames = int(rooms["played"][room])
+                self._hear_room(room, found)
 
     def _over(self, record: LegRecord) -> None:
         """What a leg hears of the bank came to its end: go on with what it is connected to."""
@@ -155,21 +161,39 @@ class Program:
 
     def _play_room(self, job: PlayTo, client: str, offset: int) -> PlayStarted:
         room = self._room(job.room)
-        source = self.check(job.source)
-        name = self._name("play")
-        self._rooms[name] = (client, job.room)
-        if source is None:
-            self._waiting_rooms[name] = (room, job.source, offset, job.loop)
-        else:
-            self._start_room(name, room, source, offset, job.loop)
-        return PlayStarted(id=name)
+        self.check(job.source)
+        playback = Playback(self._name("play"), job.source, job.loop, offset)
+        self._hear_room(room, RoomRecord(job.room, client, playback))
+        return PlayStarted(id=playback.id)
 
-    def _start_room(self, name: str, room: int, source: Source, offset: int, loop: bool) -> None:
+    def _hear_room(self, room: int, record: RoomRecord) -> None:
+        """Let a room hear a playback, once its source was read."""
+        playback = record.playback
+        self._rooms[playback.id] = (record.client, record.name)
+        rooms = self._engine.legs.rooms
+        write_room(rooms[room], record)
+        try:
+            source = self._bank.find(playback.source)
+        except BankError:
+            self._over_room(room, playback.id)
+            return
+        if source is None:
+            self._waiting_rooms[playback.id] = (room, record)
+            return
+        self._waiting_rooms.pop(playback.id, None)
         before = self._engine.room_plays.get(room)
         if before is not None:
             self._rooms.pop(before.id, None)
-        at = min(source.first + offset, source.end - 1)
-        self._engine.room_plays[room] = RoomPlay(name, at, source.first, source.end, loop)
+        at = min(source.first + playback.offset_frames, source.end - 1)
+        self._engine.room_plays[room] = RoomPlay(playback.id, at, source.first, source.end, playback.loop)
+        rooms["played"][room] = at - source.first
+
+    def _over_room(self, room: int, name: str) -> None:
+        """What a room hears of the bank came to its end."""
+        self._waiting_rooms.pop(name, None)
+        self._engine.legs.rooms["size"][room] = 0
+        client, room_name = self._rooms.pop(name, ("", ""))
+        self._say(client, "play-ended", PlayEnded(id=name, room=room_name or str(room)))
 
     def record(self, job: Record, client: str, now: float) -> RecordStarted:
         """A leg or a room."""
@@ -232,6 +256,7 @@ class Program:
                 recording.close()
         elif room in self._engine.room_plays and self._engine.room_plays[room].id == job.id:
             del self._engine.room_plays[room]
+            self._engine.legs.rooms["size"][room] = 0
         return Done()
 
     def _end_recording(self, record: LegRecord) -> None:
@@ -260,8 +285,7 @@ class Program:
             else:
                 del self._files[note.id]
         for room, name in engine.ended_rooms:
-            client, room_name = self._rooms.pop(name, ("", ""))
-            self._say(client, "play-ended", PlayEnded(id=name, room=room_name or str(room)))
+            self._over_room(room, name)
         engine.ended_rooms.clear()
         if engine.ended_legs:
             ended = set(engine.ended_legs)
@@ -270,14 +294,9 @@ class Program:
                 self._over(record)
         for leg in list(self._waiting):
             self.hear(self._records[leg])
-        for name, (room, source_name, offset, loop) in list(self._waiting_rooms.items()):
-            try:
-                source = self._bank.find(source_name)
-            except BankError:
-                client, room_name = self._rooms.pop(name)
-                self._say(client, "play-ended", PlayEnded(id=name, room=room_name))
-                del self._waiting_rooms[name]
-                continue
-            if source is not None:
-                self._start_room(name, room, source, offset, loop)
-                del self._waiting_rooms[name]
+        for name, (room, waiting) in list(self._waiting_rooms.items()):
+            if self._board.rooms.get(f"room {waiting.name}") == room:
+                self._hear_room(room, waiting)
+            else:  # it was closed meanwhile
+                del self._waiting_rooms[name], self._rooms[name]
+                self._say(waiting.client, "play-ended", PlayEnded(id=name, room=waiting.name))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from media.control import Nothing, Sink
+from media.control import Nothing, Play, Sink
 from media.negotiation import Agreement
 from media.srtp.sdes import Crypto
 from media.webrtc.link import LinkNote
@@ -17,6 +17,16 @@ class Playback:
     source: str
     loop: bool
     offset_frames: int = 0
+
+
+@dataclass
+class RoomRecord:
+    """What a room hears besides its members."""
+
+    name: str
+    client: str
+    """Who is told of its end."""
+    playback: Playback
 
 
 @dataclass
@@ -56,3 +66,9 @@ class LegRecord:
     """That room, by number."""
     room: str = ""
     """Name of the room that it is in, as the switchboard calls it; empty: none."""
+
+
+def sources(record: LegRecord) -> list[str]:
+    """Names of what a leg hears of the bank, or will."""
+    found = [record.playback.source] if record.playback is not None else []
+    return [*found, record.sink.source] if isinstance(record.sink, Play) else found

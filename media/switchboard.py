@@ -126,6 +126,7 @@ class Switchboard:
         del self.rooms[name]
         self._free.append(number)
         self._engine.room_plays.pop(number, None)
+        self._engine.legs.rooms["size"][number] = 0
         self._engine.room_tones.pop(number, None)
         recording = self._engine.room_recordings.pop(number, None)
         if recording is not None:

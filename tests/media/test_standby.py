@@ -3,17 +3,18 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from media import coders, control, g711
+from media import coders, control, g711, wav
 from media.arrays import LayoutError
 from media.config import MediaConfiguration
 from media.control import MediaProcessor
 from media.legs import LAYOUT_VERSION
 from media.mirror import PAGES_LOOKS
-from tests.media.phone import Bench, Phone, audio_port, tone
+from tests.media.phone import Bench, Phone, Rtp, audio_port, tone
 from tests.media.test_transcode import OPUS, level, opus_packets
 
 
@@ -182,6 +183,36 @@ def test_codecs_go_on_with_their_memory(engine: Bench, kept: Pair) -> None:
     sound = g711.decode(np.frombuffer(b"".join(packet.payload for packet in got), np.uint8), g711.MU)
     power = np.sqrt(np.mean(sound[160 * 10 :].reshape(-1, 160).astype(float) ** 2, axis=1))
     assert power.min() > 0.6 * power.max()  # no frame is silent
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_what_a_room_hears_goes_on_where_it_was(engine: Bench, kept: Pair, tmp_path: Path, looks: int) -> None:
+    """A file, read anew by the other process, from the frame that is due; its end is told to who asked for it."""
+    frames = 40
+    sound = np.arange(160 * frames).reshape(frames, 160).astype(np.int16) * 5
+    path = tmp_path / "said.wav"
+    path.write_bytes(wav.header(8000, 1, sound.nbytes) + sound.tobytes())
+    phone = engine.phone("a")
+    engine.connect("a", control.Room("r"))
+    engine.connect("a", control.Room("other"))
+    engine.connect("a", control.Room("r"))
+    started = engine.do("play", control.PlayTo(room="r", source=str(path), offset_seconds=0.1))
+    engine.until(lambda: any(packet.payload != bytes([0xFF]) * 160 for packet in phone.received()))
+    engine.ticks(40)
+    before = phone.received()
+    assert replace(engine, kept, looks) == 1
+    after: list[Rtp] = []
+
+    def ended() -> bool:
+        after.extend(phone.received())
+        return any(name == "play-ended" and event.id == started.id for _, name, event in engine.events())
+
+    engine.until(ended)
+    coded = [bytes(row) for row in g711.encode(sound, g711.MU)]
+    said = [coded.index(packet.payload) for packet in before + after if packet.payload in coded]
+    assert said == list(range(said[0], frames)), "no frame is left out, none is heard twice"
+    assert max(coded.index(packet.payload) for packet in before if packet.payload in coded) < frames - 5
+    assert engine.do("play", control.PlayTo(room="r", source="silence")).id != started.id, "a name is given once"
 
 
 def test_ticks_go_on_where_they_were(engine: Bench, kept: Pair) -> None:
