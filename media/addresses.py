@@ -62,10 +62,11 @@ class Addresses:
 
     def find(self, keys: U64) -> Index:
         """intp[n]: the leg of each source, -1 where none is known."""
+        # The last entry is a sentinel above all keys; what is above all others lands on it.
         place = self._keys[: self._count + 1].searchsorted(keys)
-        # The last entry is a sentinel; a key above all others lands on it.
-        np.minimum(place, self._count, out=place)
-        return np.asarray(np.where(self._keys[place] == keys, self._legs[place], -1))
+        known = self._keys[place] == keys
+        legs = self._legs[place]
+        return legs if np.count_nonzero(known) == len(known) else np.where(known, legs, -1)
 
     def get(self, source: int) -> int:
         """The leg of one source, -1 if none."""

@@ -143,13 +143,15 @@ class Engine:
             self._stale = False
             self.legs.process["began"] = self._began
             self._phases = plan(self.legs)
-            self._relays = bool(how_many(self.legs.used & (self.legs.target >= 0)))
+            self._relays = self.receiver.relays = bool(how_many(self.legs.used & (self.legs.target >= 0)))
+            self.receiver.rings = bool(how_many(self.legs.used & self.legs.ring_wanted))
             self._patience = RELAY_TICKS if self._relays else PHASES
         serves = any(len(self._phases[tick % PHASES].clocked) for tick in range(self._ticks, min(due, self._ticks + PHASES)))
         waited = due - self._received
         if serves or waited >= self._patience:
             self._received = due
             self.receiver.tick = self._ticks
+            self.receiver.pressing = self.digits.busy
             taken = self.receiver.drain(now)
             if self._relays:
                 self._patience = 1 if taken >= RELAY_PACKETS * waited else RELAY_TICKS

@@ -12,6 +12,8 @@ class Packets(NamedTuple):
 
     row: Index
     """intp[n]: where they are in the inbox."""
+    where: Index | slice
+    """The same; a slice where they lie together."""
     leg: Index
     """intp[n]."""
     size: I64
@@ -27,5 +29,6 @@ class Packets(NamedTuple):
         """Those of them for which ``which`` holds; itself if all do."""
         if np.count_nonzero(which) == len(which):
             return self
-        row, leg, size, sequence, timestamp, kind, age = self
-        return Packets(row[which], leg[which], size[which], sequence[which], timestamp[which], kind[which], age[which])
+        row, _, leg, size, sequence, timestamp, kind, age = self
+        row = row[which]
+        return Packets(row, row, leg[which], size[which], sequence[which], timestamp[which], kind[which], age[which])

@@ -43,6 +43,7 @@ ROUNDS_PER_SECOND = 1600
 BATCHES_MAX = 64
 OWN_ROUNDS_MAX = 4
 HEADER_BYTES = 12
+_HEADER, _PAYLOAD_MAX = np.uint32(HEADER_BYTES), np.uint32(DATAGRAM_BYTES_MAX - HEADER_BYTES)
 
 
 class Ways(NamedTuple):
@@ -109,6 +110,10 @@ class Receiver:
         self._since = self._before = 0.0
         self._rounds = ROUNDS_MAX
         """Rounds that may be taken now besides the first of each batch."""
+        self._hushed = True
+        """Some peer may have said that it is silent."""
+        self.relays = self.rings = self.pressing = True
+        """Some leg may be relayed, be wanted by ticks, press keys: what nobody needs is not looked for."""
         self.stray = 0
         """Datagrams that no leg claimed."""
         self.tick = 0
@@ -125,9 +130,10 @@ class Receiver:
             count = inbox.receive(self._sockets.rtp, 0)
             if count:
                 taken += count
-                self._guard.opened.fill(False)
+                if self._guard.any:
+                    self._guard.opened.fill(False)
                 leg = self._rtp.find(inbox.key[:count])
-                if leg.min() < 0:
+                if how_many(leg < 0):
                     self._meet(leg, count)
                 self._take(leg, count, now)
             if count < BATCH:
@@ -284,34 +290,36 @@ class Receiver:
 
     def _take(self, leg: Index, count: int, now: float) -> None:
         """Rows ``0 .. count`` of the inbox, each of a leg or -1; RTP, or RTCP on the same port."""
-        second = self._second[:count]
         self._age = self._inbox.ages(count, self._since)
-        # Packet types 192 to 223 are RTCP (RFC 5761 section 4); what fills the whole row was cut.
-        sized = self._inbox.length[:count] - np.uint32(HEADER_BYTES) < DATAGRAM_BYTES_MAX - HEADER_BYTES
-        good = sized & (leg >= 0) & (self._first[:count] & 0xC0 == 0x80) & (second & 0xE0 != 0xC0)
         row = self._order[:count]
-        if how_many(good) < count:
-            control = np.flatnonzero((second & 0xE0 == 0xC0) & (leg >= 0))
-            if len(control):
-                self._take_reports(leg[control], control, now)
+        # What fills the whole row was cut.
+        sized = self._inbox.length[:count] - _HEADER < _PAYLOAD_MAX
+        bare = sized & (self._first[:count] == 0x80) & (leg >= 0)
+        plain = how_many(bare) == count
+        # Packet types 192 to 223 are RTCP (RFC 5761 section 4).
+        control = (self._second[:count] & 0xE0) == 0xC0
+        if not plain or how_many(control):
+            plain = False
+            good = sized & (leg >= 0) & (self._first[:count] & 0xC0 == 0x80) & ~control
+            reports = np.flatnonzero(control & (leg >= 0))
+            if len(reports):
+                self._take_reports(leg[reports], reports, now)
             rest = ~good
-            rest[control] = False
+            rest[reports] = False
             self._refuse(leg[rest])
             row, leg = row[good], leg[good]
-            if not len(row):
-                return
-        if self._guard.any:
+        if self._guard.any and len(row):
             row, leg = self._admit(row, leg)
-            if not len(row):
-                return
+        if not len(row):
+            return
         self._mark[leg] = row
-        if how_many(self._mark.take(leg) == row) == len(row):
-            self._packets(row, leg, now)
+        if how_many(self._mark[leg] == row) == len(row):
+            self._packets(row, leg, plain, now)
             return
         while True:
             self._mark[leg[::-1]] = row[::-1]
-            first = self._mark.take(leg) == row
-            self._packets(row[first], leg[first], now)
+            first = self._mark[leg] == row
+            self._packets(row[first], leg[first], plain, now)
             row, leg = row[~first], leg[~first]
             if not len(row):
                 return
@@ -330,45 +338,64 @@ class Receiver:
         self._refuse(leg[~good])
         return row[good], leg[good]
 
-    def _packets(self, row: Index, leg: Index, now: float) -> None:
-        """RTP, at most one packet a leg."""
+    def _packets(self, row: Index, leg: Index, plain: bool, now: float) -> None:
+        """RTP, at most one packet a leg; ``plain``: with nothing but twelve bytes of header."""
         legs, inbox = self._legs, self._inbox
-        size: I64 = inbox.length[row].astype(np.int64)
-        if how_many(self._first[row] != 0x80):
+        where = slice(int(row[0]), int(row[-1]) + 1) if row[-1] - row[0] + 1 == len(row) else row
+        size: I64 = inbox.length[where].astype(np.int64)
+        if not plain and how_many(self._first[where] != 0x80):
             row, leg, size = self._bare(row, leg, size)
-        kind = self._kinds.take(leg * 128 + (self._second[row] & 0x7F))
-        sequence, timestamp = self._sequence[row].astype(np.uint16), self._timestamp[row].astype(np.uint32)
-        packets = Packets(row, leg, size, sequence, timestamp, kind, self._age[row])
+            where = row
+        kind = self._kinds[leg * 128 + (self._second[where] & 0x7F)]
+        sequence, timestamp = self._sequence[where].astype(np.uint16), self._timestamp[where].astype(np.uint32)
+        packets = Packets(row, where, leg, size, sequence, timestamp, kind, self._age[where])
         if how_many(kind) < len(kind):
             legs.refused[leg[kind == 0]] += 1
             packets = packets.pick(kind > 0)
-        ssrc = self._ssrc[packets.row].astype(np.uint32)
+        ssrc = self._ssrc[packets.where].astype(np.uint32)
         good = self._streams.check(packets.leg, ssrc, packets.sequence, packets.timestamp, now)
         if good is not None:
             packets = packets.pick(good)
-        legs.bytes_in[packets.leg] += packets.size - HEADER_BYTES
-        audio = packets.kind < EVENT
-        if how_many(audio) == len(audio):
+        leg, kind = packets.leg, packets.kind
+        legs.bytes_in[leg] += packets.size - HEADER_BYTES
+        changed = kind != legs.codec_in[leg]
+        if not how_many(changed):
             self._audio(packets, now)
         else:
-            self._audio(packets.pick(audio), now)
-            self._quiet(packets.pick(packets.kind == COMFORT))
-            event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
-            self._events.put(event.leg, event.timestamp, inbox.data[event.row, HEADER_BYTES : HEADER_BYTES + 4], now)
-        target = legs.target.take(packets.leg)
+            self._others(packets, changed, now)
+        if not self.relays:
+            return
+        target = legs.target[leg]
         on = target >= 0
         if how_many(on):
-            on &= legs.sends.take(target) & (legs.digits_waiting.take(target) == 0)
+            on &= legs.sends[target]
+            if self.pressing:
+                on &= legs.digits_waiting[target] == 0
             if how_many(on) == len(on):
                 self._relay.send(packets, target, now)
             elif how_many(on):
                 self._relay.send(packets.pick(on), target[on], now)
 
+    def _others(self, packets: Packets, changed: Bool, now: float) -> None:
+        """A batch that is not all of the codecs that came before: other codecs, events, comfort noise."""
+        audio = packets.kind < EVENT
+        changed &= audio
+        if how_many(changed):
+            some = packets.pick(changed)
+            self._legs.codec_in[some.leg] = some.kind
+            self._streams.change(some.leg, some.timestamp, CLOCKS[some.kind], now)
+            self._playout.restart(some.leg)
+            self._transcoder.listen(some.leg, some.kind)
+        self._audio(packets.pick(audio), now)
+        self._quiet(packets.pick(packets.kind == COMFORT))
+        event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
+        self._events.put(event.leg, event.timestamp, self._inbox.data[event.row, HEADER_BYTES : HEADER_BYTES + 4], now)
+
     def _quiet(self, packets: Packets) -> None:
         """Peers that are silent from now on, and what that sounds like (RFC 3389)."""
         leg, size = packets.leg, packets.size - HEADER_BYTES
-        self._legs.quiet[leg] = True
         if len(leg):
+            self._legs.quiet[leg] = self._hushed = True
             payload = self._inbox.data[packets.row, HEADER_BYTES : HEADER_BYTES + COMFORT_BYTES_MAX]
             state = self._legs.noise[leg]
             NOISE.tell(state, payload, np.minimum(size, COMFORT_BYTES_MAX).astype(np.int32))
@@ -377,25 +404,22 @@ class Receiver:
     def _audio(self, packets: Packets, now: float) -> None:
         """Times of audio packets, and their way into the ring where ticks want them."""
         legs = self._legs
-        row, leg, size = packets.row, packets.leg, packets.size
-        changed = packets.kind != legs.codec_in.take(leg)
-        if how_many(changed):
-            legs.codec_in[leg[changed]] = packets.kind[changed]
-            self._streams.change(leg[changed], packets.timestamp[changed], CLOCKS[packets.kind[changed]], now)
-            self._playout.restart(leg[changed])
-            self._transcoder.listen(leg[changed], packets.kind[changed])
-        position = self._streams.place(leg, packets.timestamp, now - packets.age)
-        legs.quiet[leg] = False
-        wanted = legs.ring_wanted.take(leg)
+        row, _, leg, size, _, timestamp, _, age = packets
+        position = self._streams.place(leg, timestamp, now - age)
+        if self._hushed:
+            legs.quiet[leg] = False
+        if not self.rings:
+            return
+        wanted = legs.ring_wanted[leg]
         if not how_many(wanted):
             return
-        wait = self._wait(leg) + packets.age
-        wanted &= (size <= HEADER_BYTES + PAYLOAD_SAMPLES_MAX) & (size > HEADER_BYTES)
+        wait = self._wait(leg) + age
+        wanted &= (size - (HEADER_BYTES + 1)).view(np.uint64) < PAYLOAD_SAMPLES_MAX
         if how_many(wanted) < len(wanted):
             row, leg, size, position, wait = row[wanted], leg[wanted], size[wanted], position[wanted], wait[wanted]
             if not len(row):
                 return
-        coded = legs.codec_in.take(leg) >= OPUS
+        coded = legs.codec_in[leg] >= OPUS
         if not how_many(coded):
             self._store(row, leg, size, position, wait)
             return

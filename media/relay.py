@@ -20,6 +20,8 @@ from media.sockets import Sockets
 from media.srtp.guard import PACKET_BYTES_MAX, Guard
 
 _PAIRS = np.intp(65536)
+_ONE, _BEHIND = np.uint16(1), np.uint16(0x8000)
+"""A distance of sequence numbers from `_BEHIND` on is one back."""
 
 
 class Relay:
@@ -43,45 +45,46 @@ class Relay:
     def send(self, packets: Packets, target: Index, now: float) -> None:
         """Send packets on to ``target``, intp[n]; their rows of the inbox are written over."""
         legs = self._legs
-        source = packets.leg << 32 | legs.ssrc_in.take(packets.leg)
-        changed = legs.relay_source.take(target) != source
+        source = packets.leg << 32 | legs.ssrc_in[packets.leg]
+        changed = legs.relay_source[target] != source
         if how_many(changed):
             self._join(packets.pick(changed), target[changed], source[changed], now)
-        codec = legs.codec.take(target)
-        kind_out = legs.payload_type.take(target)
+        codec = legs.codec[target]
+        kind_out = legs.payload_type[target]
         if how_many(packets.kind != codec):
             packets, target, kind_out = self._translate(packets, target, codec, kind_out)
             if not len(target):
                 return
-        row, _, size, sequence, timestamp, _, _ = packets
-        sequence = sequence + legs.relay_sequence.take(target)
-        timestamp = timestamp + legs.relay_timestamp.take(target)
-        last = legs.sequence_out.take(target)
-        if how_many((sequence - last).view(np.int16) < 0) == 0:
-            legs.sequence_out[target] = sequence + np.uint16(1)
+        row, where, _, size, sequence, timestamp, _, _ = packets
+        sequence = sequence + legs.relay_sequence[target]
+        timestamp = timestamp + legs.relay_timestamp[target]
+        last = legs.sequence_out[target]
+        if how_many(sequence - last >= _BEHIND) == 0:
+            legs.sequence_out[target] = sequence + _ONE
             legs.timestamp_out[target] = timestamp
         else:
-            newest = (sequence - last).view(np.int16) >= 0
+            newest = sequence - last < _BEHIND
             ahead = target[newest]
-            legs.sequence_out[ahead] = sequence[newest] + np.uint16(1)
+            legs.sequence_out[ahead] = sequence[newest] + _ONE
             legs.timestamp_out[ahead] = timestamp[newest]
         legs.clock_out[target] = now
-        marker = legs.marker.take(target)
+        marker = legs.marker[target]
         if how_many(marker):
             kind_out = kind_out | marker.view(np.uint8) << np.uint8(7)
             legs.marker[target] = False
-        self._second[row] = kind_out | (self._second[row] & 0x80)
-        self._sequence[row] = sequence
-        self._timestamp[row] = timestamp
-        self._ssrc[row] = legs.ssrc_out.take(target)
+        self._second[where] = kind_out | (self._second[where] & 0x80)
+        self._sequence[where] = sequence
+        self._timestamp[where] = timestamp
+        self._ssrc[where] = legs.ssrc_out[target]
         legs.packets_out[target] += 1
         legs.bytes_out[target] += size - 12
         if self._guard.any:
             row, target, size = self._seal(row, target, size, sequence)
             if not len(row):
                 return
-        self._inbox.size[row] = size
-        self._post(row, target)
+            where = row
+        self._inbox.size[where] = size
+        self._post(row, where, target)
         self._inbox.rewind()
 
     def _translate(self, packets: Packets, target: Index, codec: U8, kind_out: U8) -> tuple[Packets, Index, U8]:
@@ -128,14 +131,17 @@ class Relay:
         sent = size > 0
         return row[sent], target[sent], size[sent]
 
-    def _post(self, row: Index, target: Index) -> None:
-        own = self._legs.own.take(target)
-        if how_many(own):
-            where = np.flatnonzero(own)
-            self.outbox.load(self._address[target[where]], self._inbox.iov[row[where]], 1)
-            self.outbox.send_each(self._sockets.own_rtp(target[where]))
-            shared = np.flatnonzero(~own)
-            row, target = row[shared], target[shared]
-        if len(row):
-            count = self.outbox.load(self._address.take(target), self._inbox.iov.take(row), 1)
-            self.outbox.send(self._sockets.rtp, 0, count)
+    def _post(self, row: Index, where: Index | slice, target: Index) -> None:
+        if self._sockets.any_own:
+            own = self._legs.own[target]
+            some = how_many(own)
+            if some == len(own):
+                self.outbox.load(self._address[target], self._inbox.iov[where], 1)
+                self.outbox.send_each(self._sockets.own_rtp(target))
+                return
+            if some:
+                mine, to = row[own], target[own]
+                self.outbox.load(self._address[to], self._inbox.iov[mine], 1)
+                self.outbox.send_each(self._sockets.own_rtp(to))
+                where, target = row[~own], target[~own]
+        self.outbox.send(self._sockets.rtp, 0, self.outbox.load(self._address[target], self._inbox.iov[where], 1))

@@ -16,6 +16,7 @@ from media.legs import POSITION_FIRST, Legs
 DROPOUT_MAX = 3000
 MISORDER_MAX = 100
 SILENCE_SECONDS = 0.1
+_ONE, _AHEAD_MAX = np.uint16(1), np.uint16(DROPOUT_MAX)
 
 
 class Streams:
@@ -32,11 +33,12 @@ class Streams:
             now: seconds.
         """
         legs = self._legs
-        highest = legs.sequence_max.take(leg)
+        highest = legs.sequence_max[leg]
         # Distance from the highest number, in 16 bits.
         ahead = sequence - highest.astype(np.uint16)
-        if how_many(legs.ssrc_in.take(leg) != ssrc) == 0 and how_many(ahead - np.uint16(1) < DROPOUT_MAX) == len(leg):
-            legs.sequence_max[leg] = highest + ahead
+        if how_many(legs.ssrc_in[leg] != ssrc) == 0 and how_many(ahead - _ONE < _AHEAD_MAX) == len(leg):
+            highest += ahead
+            legs.sequence_max[leg] = highest
             legs.received[leg] += 1
             legs.heard[leg] = now
             return None
@@ -103,21 +105,24 @@ class Streams:
         return np.asarray(np.maximum(expected - legs.received[leg], 0))
 
     def place(self, leg: Index, timestamp: U32, arrived: F64) -> I64:
-        """Where audio packets lie in their streams, int64[n] samples; and what their arrival (float64[n] seconds) says about jitter."""
+        """Where audio packets lie in their streams, int64[n] samples; their arrival (float64[n] seconds, written over) tells of jitter."""
         legs = self._legs
-        newest = legs.position.take(leg)
-        step = (timestamp - legs.position_base.take(leg) - newest.astype(np.uint32)).view(np.int32)
+        newest = legs.position[leg]
+        step = (timestamp - legs.position_base[leg] - newest.astype(np.uint32)).view(np.int32)
         position = newest + step
-        legs.position[leg] = np.maximum(position, newest)
-        rate = legs.rate.take(leg)
-        transit = arrived * rate - position
-        deviation = np.abs(transit - legs.transit.take(leg))
+        np.maximum(position, newest, out=newest)
+        legs.position[leg] = newest
+        rate = legs.rate[leg]
+        arrived *= rate
+        arrived -= position
+        deviation = arrived - legs.transit[leg]
+        legs.transit[leg] = arrived
+        np.abs(deviation, out=deviation)
         # A clock that was set is no jitter: a second is the most that counts.
         np.minimum(deviation, rate, out=deviation)
-        jitter = legs.jitter.take(leg)
+        jitter = legs.jitter[leg]
         deviation -= jitter
         deviation *= 0.0625
         deviation += jitter
         legs.jitter[leg] = deviation
-        legs.transit[leg] = transit
         return position

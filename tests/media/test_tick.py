@@ -19,9 +19,9 @@ def test_a_flood_of_one_leg_takes_no_more_rounds_than_it_may(monkeypatch: pytest
     rounds: list[int] = []
     taken = Receiver._packets
 
-    def count(self: Receiver, row: Any, leg: Any, now: float) -> None:
+    def count(self: Receiver, row: Any, leg: Any, plain: bool, now: float) -> None:
         rounds.append(len(row))
-        taken(self, row, leg, now)
+        taken(self, row, leg, plain, now)
 
     monkeypatch.setattr(Receiver, "_packets", count)
     with bench() as engine:
