@@ -203,12 +203,16 @@ class Local:
     """Of the session, ``name:value``."""
 
 
+ORIGIN = "hotswitch"
+"""Who has made a description: "-" would do, but there are peers that look for a name (SIPp's stock scenario ``regexp``)."""
+
+
 def write(local: Local, media: list[str]) -> bytes:
     """A description: session lines, then media sections as they are."""
     address = f"IN {'IP6' if ':' in local.host else 'IP4'} {local.host}"
     session = [
         "v=0",
-        f"o=- {local.session} {local.version} {address}",
+        f"o={ORIGIN} {local.session} {local.version} {address}",
         "s=-",
         f"c={address}",
         f"t={local.time}",

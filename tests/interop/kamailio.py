@@ -1,4 +1,4 @@
-"""Kamailio as somebody else's edge proxy: phones register and call through it, and are called through it."""
+"""Kamailio as somebody else's proxy: at the edge, phones register, call and are called through it; behind us, it has users of its own."""
 
 import socket
 import subprocess
@@ -7,20 +7,23 @@ from types import TracebackType
 
 from tests.interop.waiting import free_port, wait_for
 
-CONFIGURATION = Path(__file__).with_name("kamailio-front.cfg")
+FRONT = Path(__file__).with_name("kamailio-front.cfg")
+"""All that comes to it goes on to the target."""
+BEHIND = Path(__file__).with_name("kamailio-behind.cfg")
+"""It is the registrar of its own users; whoever else is called by them is called at the target."""
 PROGRAM = "/usr/sbin/kamailio"
 END_SECONDS_MAX = 5.0
 
 
 class Kamailio:
-    """One Kamailio before ``target`` (``host:port``); ended, with its children, when it is left."""
+    """One Kamailio beside ``target`` (``host:port``); ended, with its children, when it is left."""
 
-    def __init__(self, folder: Path, target: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, target: str, host: str = "127.0.0.1", configuration: Path = FRONT) -> None:
         self.address = f"{host}:{free_port(host, socket.SOCK_DGRAM)}"
         self._host = host
         self._folder = folder / "kamailio"
         self._folder.mkdir()
-        text = CONFIGURATION.read_text()
+        text = configuration.read_text()
         server, _, port = target.rpartition(":")
         for name, value in {"LISTEN": self.address, "HOST": server, "PORT": port}.items():
             text = text.replace(f"@{name}@", value)

@@ -1,11 +1,12 @@
 """SIPp as a peer: its stock scenarios and our own, bounded in calls and time, with its verdict read back."""
 
 import csv
+import socket
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.interop.waiting import free_port
+from tests.interop.waiting import free_port, wait_for
 
 PCAPS = Path("/usr/share/sip-tester")
 """Where Debian keeps the recordings that the scenario ``uac_pcap`` plays."""
@@ -23,6 +24,44 @@ class Verdict(NamedTuple):
     """What SIPp wrote about unexpected messages."""
     media_port: int
     """First UDP port that it used for RTP."""
+
+
+class Answering:
+    """SIPp that answers calls (stock scenario ``uas`` unless another is named) and sends the audio back; ended when it is left.
+
+    Attributes:
+        address: ``host:port`` at which it is called.
+    """
+
+    def __init__(
+        self, folder: Path, *, scenario: str = "uas", calls: int = 1, host: str = "127.0.0.1", options: tuple[str, ...] = ()
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        port = free_port(host, socket.SOCK_DGRAM)
+        self.address = f"{host}:{port}"
+        command = ["sipp", "-sn", scenario, "-i", host, "-p", str(port), "-mi", host, "-mp", str(free_port(host, socket.SOCK_DGRAM))]
+        command += ["-m", str(calls), "-nostdin", "-rtp_echo", "-trace_err", "-error_file", str(folder / "errors.log"), *options]
+        with (folder / "screen.log").open("wb") as screen:
+            self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: f"{port:04X} 00000000:0000 07" in Path("/proc/net/udp").read_text(), name="SIPp")
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> "Answering":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    def errors(self) -> str:
+        """What it says of messages that it did not expect."""
+        file = self._folder / "errors.log"
+        return file.read_text(errors="replace") if file.exists() else ""
 
 
 def call(

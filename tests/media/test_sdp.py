@@ -54,7 +54,7 @@ def test_our_answer_refuses_what_is_not_taken() -> None:
     text = sdp.write(sdp.Local("127.0.0.2", 5, 2), media).decode()
     assert text.splitlines() == [
         "v=0",
-        "o=- 5 2 IN IP4 127.0.0.2",
+        "o=hotswitch 5 2 IN IP4 127.0.0.2",
         "s=-",
         "c=IN IP4 127.0.0.2",
         "t=0 0",
