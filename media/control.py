@@ -75,6 +75,8 @@ class Propose(msgspec.Struct, frozen=True, kw_only=True):
     One that exists keeps what was agreed on."""
     six: bool = False
     """A new leg has an address of IPv6, where the processor has one."""
+    extended: bool = False
+    """Ask the peer for extended reports (RFC 3611). Who asks us has them in any case."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +235,31 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
+class VoipMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the peer measures of our stream (RFC 3611 section 4.7)."""
+
+    lost: float
+    """Part of the packets that did not come."""
+    discarded: float
+    """Part that came too late."""
+    burst_density: float
+    """Part that is missing within bursts."""
+    gap_density: float
+    """The same between them."""
+    burst_ms: int
+    gap_ms: int
+    """Their mean durations."""
+    round_trip_ms: int
+    end_system_ms: int
+    """Delay within the peer."""
+    r_factor: int
+    """-1: it says none."""
+    mos_listening: float
+    """-1: it says none."""
+    mos_conversation: float
+    buffer_ms: int
+
+
 class LegReport(msgspec.Struct, frozen=True, kw_only=True):
     """How a leg fares, or fared."""
 
@@ -270,6 +297,8 @@ class LegReport(msgspec.Struct, frozen=True, kw_only=True):
     """E-model (ITU-T G.107) rating of what we receive, 0..100."""
     mos: float
     """The same as mean opinion score, 1..4.5."""
+    remote: VoipMetrics | None = None
+    """What the peer says; None: it sends no such reports."""
 
 
 class Dtmf(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from media import negotiation, place, sdp
+from media import extended, negotiation, place, sdp
 from media.config import MediaConfiguration
 from media.control import (
     Accept,
@@ -214,7 +214,7 @@ class Desk:
             agreement.answer_direction(),
             agreement.mux,
             self._rtcp_port(record.leg),
-            said.media,
+            said.media + extended.attribute(agreement.extended),
         )
         self._describe(record, media, description.time, said.session)
         self._board.route(record)
@@ -258,6 +258,8 @@ class Desk:
         legs.clock[leg] = legs.rate[leg] = agreement.codec.clock
         legs.sends[leg], legs.receives[leg] = agreement.sends, agreement.receives
         record.agreement = agreement
+        legs.extended[leg] = agreement.extended
+        self.engine.receiver.bursts.recount()
         return self._transports.apply(record, agreement, answers, now)
 
     def _propose(self, job: Propose, client: str, now: float) -> Proposal:
@@ -281,7 +283,9 @@ class Desk:
             legs.receives[leg] = True
             for kind, number in kinds.items():
                 legs.kinds[leg, kind] = number
-        section = sdp.audio(int(legs.port[leg]), protocol, formats, job.direction, True, self._rtcp_port(leg), said.media)
+        asked = int(legs.extended[leg]) or (extended.VOIP_METRICS | extended.ROUND_TRIP) * job.extended
+        more = said.media + extended.attribute(asked)
+        section = sdp.audio(int(legs.port[leg]), protocol, formats, job.direction, True, self._rtcp_port(leg), more)
         self._describe(record, [section], "0 0", said.session)
         self._board.notes.write(record)
         return Proposal(sdp=record.sdp)
@@ -373,6 +377,7 @@ class Desk:
         self._transports.vacate(record)
         self.engine.legs.free(record.leg)
         self.engine.listening.recount()
+        self.engine.receiver.bursts.recount()
         del self._records[record.name], self._by_leg[record.leg]
         return final
 

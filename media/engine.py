@@ -132,6 +132,7 @@ class Engine:
         if self._served[0]:
             self._began, self._ticks = float(self.legs.process["began"][0]), int(self._served[0])
         self.listening.recount()
+        self.receiver.bursts.recount()
         self.transcoder.take_over()
         self.guard.take_over()
         self.changed()

@@ -51,6 +51,8 @@ PROCESS = np.dtype([("began", "f8"), ("ticks", "i8"), ("named", "i8"), ("over", 
 named; it ended in order."""
 ROOM = np.dtype([("played", "i8"), *slip.fields()])
 """Of a room, by its number: frames of its playback that were heard; `media.record.RoomRecord`."""
+LOSSES = np.dtype([(name, "i8") for name in ("first", "last", "lost", "bursts", "packets", "within")])
+"""Of `media.extended`: the stretch of losses that may go on (its numbers, and how many), bursts that are over, their packets and losses."""
 
 
 class Legs:
@@ -322,6 +324,20 @@ class Legs:
     """Seconds; -1: not known."""
     left: Bool
     """The peer said BYE."""
+    extended: U8
+    """What the peer asked for besides (`media.extended`)."""
+    losses: Annotated[NDArray[Any], LOSSES]
+    summary_next: I64
+    """Sequence number that the next summary of losses begins with."""
+    summary_received: I64
+    """`received` when the last one was sent."""
+    remote_metrics: Annotated[U8, 28]
+    """VoIP metrics of our stream at the peer, as they came."""
+    remote_metrics_told: Bool
+    remote_reference: U32
+    """Middle 32 bits of the peer's last receiver reference time."""
+    remote_reference_at: F64
+    """When it came, seconds; 0: none."""
     timed_out: Bool
 
     def __init__(self, capacity: int, memory: int | None = None) -> None:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from media import coders
+from media import coders, extended
 from media.codecs import CODECS, COMFORT, EVENT, OPUS, Codec, find
 from media.sdp import REVERSE, Description, Direction, Media
 from media.srtp import sdes
@@ -79,6 +79,8 @@ class Agreement:
     mid: str = ""
     bundle: bool = False
     """The section is of a bundle."""
+    extended: int = 0
+    """What the peer asks for in extended reports, `media.extended`."""
 
     @property
     def receives(self) -> bool:
@@ -183,6 +185,7 @@ def _agree(
         agreement.rtcp_host, agreement.rtcp_port = media.host, media.port
     agreement.direction, agreement.protocol, agreement.section = media.direction, media.protocol, section
     agreement.crypto, agreement.mid, agreement.six = crypto, media.mid, six
+    agreement.extended = extended.wanted(media.extended)
     if media.protocol not in PROTOCOLS:
         agreement.fingerprints = fingerprints
         # Who may choose begins (RFC 5763 section 5), unless only the peer can reach the other: it may be behind a NAT.

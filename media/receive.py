@@ -93,6 +93,7 @@ class Receiver:
             self._links,
         ) = ways
         self._streams = Streams(legs)
+        self.bursts = self._streams.bursts
         self._kinds = legs.kinds.reshape(-1)
         self._mark: Index = np.zeros(legs.capacity, np.intp)
         self._order: Index = np.arange(BATCH)

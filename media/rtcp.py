@@ -4,6 +4,7 @@ Rules:
 - A compound packet is walked `PARTS_MAX` parts deep; one that does not fit ends the walk. The block about our stream counts.
 - Every leg reports on its own clock: `INTERVAL_SECONDS`, times 0.5 to 1.5 by chance (section 6.2), as SR where it sent since the last
   report, else as RR, each with SDES CNAME; with BYE when it ends.
+- Who asked for extended reports has them in the same compound (`media.extended`).
 - The CNAME is a leg's own, 16 characters by chance (RFC 7022): it has one stream.
 - NTP times are the seconds of the engine's clock: uptime is allowed where there is no wall clock (section 6.4.1); only differences matter.
 - Round trip = arrival - LSR - DLSR (section 6.4.1).
@@ -16,6 +17,7 @@ from numpy import count_nonzero as how_many
 
 from media.arrays import I64, U8, U64, Index
 from media.datagrams import BATCH, Inbox, Outbox, pointers
+from media.extended import ROUND_TRIP_SECONDS_MAX, XR, ExtendedIn, extend, middle, word
 from media.legs import Legs
 from media.sockets import Sockets
 from media.srtp.guard import Guard
@@ -25,7 +27,6 @@ INTERVAL_SECONDS = 5.0
 PARTS_MAX = 8
 BLOCKS_MAX = 8
 """Report blocks looked at in one part."""
-ROUND_TRIP_SECONDS_MAX = 30.0
 CNAME_BYTES = 16
 SR, RR, SDES, BYE = 200, 201, 202, 203
 
@@ -38,25 +39,13 @@ _NAME: _Fields = [("cname", "u1", CNAME_BYTES), ("end", "u2")]
 _BYE: _Fields = [("b_first", "u1"), ("b_type", "u1"), ("b_words", ">u2"), ("b_ssrc", ">u4")]
 
 
-def middle(now: float) -> int:
-    """Middle 32 bits of the NTP time stamp, units of 1/65536 s."""
-    return int(now * 65536) & 0xFFFFFFFF
-
-
 class ReportsIn:
     """What peers report."""
 
     def __init__(self, legs: Legs, inbox: Inbox) -> None:
         self._legs = legs
         self._inbox = inbox
-
-    def _word(self, row: Index, place: I64, size: int) -> I64:
-        """Big-endian number of ``size`` bytes at a place of each row."""
-        data = self._inbox.data
-        value = data[row, place].astype(np.int64)
-        for byte in range(1, size):
-            value = value << 8 | data[row, place + byte]
-        return value
+        self._extended = ExtendedIn(legs, inbox)
 
     def take(self, row: Index, leg: Index, now: float) -> None:
         """Walk compound packets: rows of the inbox, and the leg of each."""
@@ -69,13 +58,13 @@ class ReportsIn:
             if not len(row):
                 return
             first, kind = data[row, place], data[row, place + 1]
-            end = place + 4 + 4 * self._word(row, place + 2, 2)
+            end = place + 4 + 4 * word(data, row, place + 2, 2)
             fits = (end <= length) & (first & 0xC0 == 0x80)
             row, leg, length, place, end, first, kind = (array[fits] for array in (row, leg, length, place, end, first, kind))
             sender = (kind == SR) & (end >= place + 28)
             if how_many(sender):
                 some = leg[sender]
-                legs.remote_ntp[some] = self._word(row[sender], place[sender] + 10, 4).astype(np.uint32)
+                legs.remote_ntp[some] = word(data, row[sender], place[sender] + 10, 4).astype(np.uint32)
                 legs.remote_report[some] = now
             block = np.where(kind == SR, place + 28, place + 8)
             reports = sender | (kind == RR)
@@ -88,19 +77,22 @@ class ReportsIn:
             leaves = (kind == BYE) & (end >= place + 8)
             if how_many(leaves):
                 some = leg[leaves]
-                legs.left[some] |= self._word(row[leaves], place[leaves] + 4, 4) == legs.ssrc_in[some]
+                legs.left[some] |= word(data, row[leaves], place[leaves] + 4, 4) == legs.ssrc_in[some]
+            more = (kind == XR) & (end >= place + 8)
+            if how_many(more):
+                self._extended.take(row[more], leg[more], place[more] + 8, end[more], now)
             place = end
 
     def _block(self, row: Index, leg: Index, place: I64, now: float) -> None:
-        legs = self._legs
-        ours = self._word(row, place, 4) == legs.ssrc_out[leg]
+        legs, data = self._legs, self._inbox.data
+        ours = word(data, row, place, 4) == legs.ssrc_out[leg]
         row, leg, place = row[ours], leg[ours], place[ours]
-        legs.remote_fraction[leg] = self._inbox.data[row, place + 4]
-        lost = self._word(row, place + 5, 3)
+        legs.remote_fraction[leg] = data[row, place + 4]
+        lost = word(data, row, place + 5, 3)
         legs.remote_lost[leg] = np.where(lost & 0x800000, lost - 0x1000000, lost)
-        legs.remote_jitter[leg] = self._word(row, place + 12, 4)
-        lsr = self._word(row, place + 16, 4)
-        trip = ((middle(now) - lsr - self._word(row, place + 20, 4)) & 0xFFFFFFFF) / 65536.0
+        legs.remote_jitter[leg] = word(data, row, place + 12, 4)
+        lsr = word(data, row, place + 16, 4)
+        trip = ((middle(now) - lsr - word(data, row, place + 20, 4)) & 0xFFFFFFFF) / 65536.0
         valid = (lsr > 0) & (trip < ROUND_TRIP_SECONDS_MAX)
         legs.round_trip[leg[valid]] = trip[valid]
 
@@ -139,7 +131,12 @@ class ReportsOut:
                 some = leg[(sent == sender) & (heard == block)]
                 for first in range(0, len(some), BATCH):
                     part = some[first : first + BATCH]
-                    self._post(part, self.build(part, now, sender, block, leaving))
+                    packets = self.build(part, now, sender, block, leaving)
+                    if not how_many(legs.extended[part]):
+                        self._post(part, packets)
+                        continue
+                    for rows, whole in extend(legs, part, packets, leaving, now):
+                        self._post(part[rows], whole)
         legs.report_sent[leg] = legs.packets_out[leg]
 
     def build(self, leg: Index, now: float, sender: bool, block: bool, leaving: bool) -> U8:

@@ -17,6 +17,7 @@ LINES_MAX = 400
 MEDIA_MAX = 16
 FORMATS_MAX = 64
 FINGERPRINTS_MAX = 8
+EXTENDED_MAX = 16
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 _DIRECTIONS: dict[str, Direction] = {"sendrecv": "sendrecv", "sendonly": "sendonly", "recvonly": "recvonly", "inactive": "inactive"}
@@ -70,6 +71,8 @@ class Media:
     candidates: list[str] = field(default_factory=list)
     mid: str = ""
     """``a=mid`` (RFC 5888)."""
+    extended: list[str] = field(default_factory=list)
+    """Words of ``a=rtcp-xr`` (RFC 3611 section 5.1)."""
 
 
 @dataclass
@@ -141,6 +144,7 @@ def _media(value: str, session: Media) -> Media:
     media.host, media.family, media.direction = session.host, session.family, session.direction
     media.fingerprints, media.setup, media.lite = list(session.fingerprints), session.setup, session.lite
     media.ufrag, media.password = session.ufrag, session.password
+    media.extended = session.extended
     return media
 
 
@@ -178,6 +182,8 @@ def _attribute(media: Media, value: str) -> None:
         function, _, print_ = rest.strip().partition(" ")
         if len(media.fingerprints) < FINGERPRINTS_MAX:
             media.fingerprints.append((function.lower(), print_.strip().upper()))
+    elif name == "rtcp-xr":
+        media.extended = rest.split()[:EXTENDED_MAX]
     elif name == "candidate":
         if len(media.candidates) < CANDIDATES_MAX:
             media.candidates.append(rest)

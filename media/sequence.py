@@ -11,7 +11,8 @@ import numpy as np
 from numpy import count_nonzero as how_many
 
 from media.arrays import F64, I64, U16, U32, Bool, Index
-from media.legs import POSITION_FIRST, Legs
+from media.extended import Bursts
+from media.legs import LOSSES, POSITION_FIRST, Legs
 
 DROPOUT_MAX = 3000
 MISORDER_MAX = 100
@@ -24,6 +25,7 @@ class Streams:
 
     def __init__(self, legs: Legs) -> None:
         self._legs = legs
+        self.bursts = Bursts(legs)
 
     def check(self, leg: Index, ssrc: U32, sequence: U16, timestamp: U32, now: float) -> Bool | None:
         """Take packets (at most one a leg) into account: which of them count; None: all, and each is newer than those before.
@@ -37,6 +39,8 @@ class Streams:
         # Distance from the highest number, in 16 bits.
         ahead = sequence - highest.astype(np.uint16)
         if how_many(legs.ssrc_in[leg] != ssrc) == 0 and how_many(ahead - _ONE < _AHEAD_MAX) == len(leg):
+            if self.bursts.any:
+                self.bursts.note(leg, highest, ahead.astype(np.int64))
             highest += ahead
             legs.sequence_max[leg] = highest
             legs.received[leg] += 1
@@ -58,6 +62,8 @@ class Streams:
             self._begin(leg[begins], ssrc[begins], sequence[begins], timestamp[begins], now)
             delta[begins] = 0
         row = leg[good]
+        if self.bursts.any:
+            self.bursts.note(row, legs.sequence_max[row], delta[good])
         legs.sequence_max[row] += np.maximum(delta[good], 0)
         legs.received[row] += 1
         legs.heard[row] = now
@@ -88,6 +94,7 @@ class Streams:
         legs.transit[leg] = now * legs.rate[leg] - POSITION_FIRST
         legs.remote_report[leg] = 0.0
         legs.playing[leg] = False
+        legs.losses[leg] = np.zeros(1, LOSSES)[0]
         legs.stamp[leg] = -1
 
     def change(self, leg: Index, timestamp: U32, clock: F64, now: float) -> None:
