@@ -18,6 +18,8 @@ SECONDS_MAX = 1200
 RATE_MAX = 192_000
 CHANNELS_MAX = 16
 HEADER_BYTES = 44
+FLOAT_MAX = 16.0
+"""Of samples of floats, whose full scale is 1: what is beyond it is no sound."""
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 
 
@@ -71,7 +73,8 @@ def _samples(raw: bytes, coding: int, bits: int) -> F64:
     if coding == _PCM and bits in (16, 32):
         return np.frombuffer(raw, f"<i{bits // 8}") / float(1 << (bits - 16))
     if coding == _FLOAT and bits in (32, 64):
-        return np.nan_to_num(np.frombuffer(raw, f"<f{bits // 8}").astype(np.float64)) * 32767.0
+        sound = np.nan_to_num(np.frombuffer(raw, f"<f{bits // 8}").astype(np.float64))
+        return np.clip(sound, -FLOAT_MAX, FLOAT_MAX) * 32767.0
     if coding in (_A_LAW, _MU_LAW) and bits == 8:
         return g711.decode(np.frombuffer(raw, np.uint8), g711.A if coding == _A_LAW else g711.MU).astype(np.float64)
     raise WavError(f"coding {coding} of {bits} bits")

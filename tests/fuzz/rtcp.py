@@ -6,8 +6,9 @@ import struct
 import numpy as np
 
 from media.datagrams import Inbox
+from media.extended import ROUND_TRIP_SECONDS_MAX, metrics
 from media.legs import Legs
-from media.rtcp import ROUND_TRIP_SECONDS_MAX, ReportsIn
+from media.rtcp import ReportsIn
 
 OURS = 0x11223344
 THEIRS = 0x55667788
@@ -20,7 +21,19 @@ def seeds() -> list[bytes]:
     receiver = struct.pack(">BBHI", 0x81, 201, 7, THEIRS) + BLOCK
     names = struct.pack(">BBHI", 0x81, 202, 6, THEIRS) + b"\x01\x10abcdefghijklmnop\0\0"
     leaves = struct.pack(">BBHI", 0x81, 203, 1, THEIRS)
-    return [report + names, receiver + names + leaves, report[:-1], struct.pack(">BBHI", 0x82, 201, 13, THEIRS) + BLOCK * 2, leaves]
+    measured = struct.pack(">BBHI", 7, 0, 8, OURS) + bytes(range(28))
+    times = struct.pack(">BBHII", 4, 0, 2, 5, 6) + struct.pack(">BBHIIIIII", 5, 0, 6, OURS + 1, 1, 1, OURS, 0xFF00, 65536)
+    more = times + measured + struct.pack(">BBHI", 6, 0x80, 9, OURS) + bytes(32)
+    extended = struct.pack(">BBHI", 0x80, 207, 1 + len(more) // 4, THEIRS) + more
+    return [
+        receiver + extended,
+        extended[:-5],
+        report + names,
+        receiver + names + leaves,
+        report[:-1],
+        struct.pack(">BBHI", 0x82, 201, 13, THEIRS) + BLOCK * 2,
+        leaves,
+    ]
 
 
 @functools.cache
@@ -38,7 +51,8 @@ def check(data: bytes) -> None:
     data = data[: inbox.data.shape[1] - 64]
     for leg in (0, 1):
         legs.remote_fraction[leg] = legs.remote_lost[leg] = legs.remote_jitter[leg] = legs.round_trip[leg] = 0
-        legs.left[leg] = False
+        legs.left[leg] = legs.remote_metrics_told[leg] = False
+        legs.remote_metrics[leg] = 0
     inbox.data[0, : len(data)] = np.frombuffer(data, np.uint8)
     inbox.data[0, len(data) :] = 0xFF  # what lies behind the packet is another one's, and must not count
     inbox.length[0] = len(data)
@@ -46,7 +60,14 @@ def check(data: bytes) -> None:
     assert 0 <= legs.remote_fraction[0] <= 255
     assert -0x800000 <= legs.remote_lost[0] < 0x800000
     assert 0 <= legs.round_trip[0] < ROUND_TRIP_SECONDS_MAX
+    said = metrics(legs, 0)
+    if said is not None:
+        assert bytes(legs.remote_metrics[0].tolist()) in data
+        assert -1 <= said.r_factor <= 100
+        assert said.mos_listening == -1 or 1 <= said.mos_listening <= 5
+    assert not legs.remote_metrics_told[1]
     assert not legs.left[0] or THEIRS.to_bytes(4, "big") in data
     assert legs.remote_fraction[1] == legs.remote_lost[1] == legs.round_trip[1] == 0
     if OURS.to_bytes(4, "big") not in data:
         assert legs.remote_lost[0] == legs.round_trip[0] == 0
+        assert said is None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.fuzz import dns, endpoint, envelope, fields, message, proxy, rtcp, sdp, stream
+from tests.fuzz import dns, endpoint, envelope, fields, message, proxy, rtcp, rtp, sdp, stream, stun, telephone_event, wav
 
 FOUND = Path(__file__).parents[1] / "vectors" / "fuzz"
 """Inputs that broke a target once: ``TARGET/NAME.bin``, or ``.txt`` where they are text with CRLF for line ends."""
@@ -19,7 +19,7 @@ class Target(NamedTuple):
 
 TARGETS = {
     module.__name__.rpartition(".")[2]: Target(module.check, module.seeds)
-    for module in (message, fields, stream, sdp, rtcp, dns, envelope, endpoint, proxy)
+    for module in (message, fields, stream, sdp, rtp, rtcp, telephone_event, stun, wav, dns, envelope, endpoint, proxy)
 }
 
 
