@@ -4,7 +4,8 @@ A standby makes everything ready with each configuration, and applies the last o
 by the end of the socket between the two: the agent hears of it through its launcher, milliseconds later. What the standby says meanwhile
 waits for the agent's word, which makes it the unit's process; where the word is another one, it ends.
 
-A turn: wait -> handle what is readable -> timers that are due -> effects -> reports to the agent.
+A turn: wait -> handle what is readable -> timers that are due -> effects -> acknowledgement of a configuration and reports to the agent. So
+whoever waits for the acknowledgement knows that what was read before it has been sent.
 """
 
 import gc
@@ -78,6 +79,8 @@ class Shell:
         self._look_at = 0.0
         self._code = 0
         self._ready = False
+        self._applied: int | None = None
+        """Generation that is in force and not acknowledged yet: what was read under the one before is sent out first."""
         self._said_remaining = 0
         self._report_at = 0.0
         self._unreported = False
@@ -126,6 +129,9 @@ class Shell:
                 self._timers_at = now + self._timers_seconds
                 engine.timeout(now)
             effects, more = engine.exchange(now)
+            if self._applied is not None:
+                self._agent.applied(self._applied)
+                self._applied = None
             for effect in effects:
                 if isinstance(effect, Notify):
                     self._agent.notification(self._encode(effect.body))
@@ -275,7 +281,7 @@ class Shell:
             self._agent.failed(word.generation, "fault", f"{type(error).__name__}: {error}")
         else:
             self._engine = self._made
-            self._agent.applied(word.generation)
+            self._applied = word.generation
 
     def _make(self, configuration: Configuration, now: float) -> Engine:
         sockets = self._environment.sockets

@@ -3,6 +3,7 @@
 import select
 import socket
 import time
+from collections import Counter
 
 import pytest
 import zmq
@@ -64,6 +65,8 @@ class Router:
         self.socket = udp()
         self.port = self.socket.getsockname()[1]
         self.seen: dict[str, list[int]] = {}
+        self.repeated: Counter[str] = Counter()
+        """Requests that came twice."""
         self.proxies: set[int] = set()
 
     def work(self, seconds: float = 0.0) -> None:
@@ -71,8 +74,11 @@ class Router:
             data, peer = self.socket.recvfrom(65535)
             message = Message.parse(data)
             order = self.seen.setdefault(message.call_id, [])
-            if message.method != "ACK" and message.cseq not in order:  # else the proxy repeats it
-                order.append(message.cseq)
+            if message.method != "ACK":
+                if message.cseq in order:  # the proxy repeats it
+                    self.repeated[message.call_id] += 1
+                else:
+                    order.append(message.cseq)
             self.proxies.add(peer[1])
             if message.method != "ACK":
                 contact = [("Contact", f"<sip:127.0.0.1:{self.port}>")]
@@ -84,41 +90,87 @@ class Router:
         return sum(map(len, self.seen.values()))
 
 
-def test_no_message_of_a_call_overtakes_another() -> None:
-    sockets = group("127.0.0.1", 2)
-    public = sockets[0].getsockname()
-    router = Router()
-    owns = [udp(), udp()]
-    ports = [own.getsockname()[1] for own in owns]
-    streams = [tcp(), tcp()]
-    units: list[Unit] = []
-    calls = [Call(number, public) for number in range(CALLS)]
-    try:
-        for own, stream, port in zip(owns, streams, ports, strict=True):
-            unit = Unit("proxy", f"proxy-{port}", {"sip-udp": own, "sip-tcp": stream, "public-udp": sockets[0], "public-udp-1": sockets[1]})
-            units.append(unit)
-            unit.configure(configuration(port, public, router.port, ports))
-        for call in calls:
-            call.send("INVITE")
-        until(router, CALLS)
-        for call in calls:
-            call.established()
-            call.send("ACK")
-        sent = CALLS
-        for _ in range(MESSAGES):
-            for call in calls:
-                call.send("INFO")
-                sent += 1
-                until(router, sent - UNDER_WAY_MAX)
-        until(router, sent)
-    finally:
-        for unit in units:
+class Pair:
+    """Two proxies that share an address, a router, and calls."""
+
+    def __init__(self) -> None:
+        self._group = group("127.0.0.1", 2)
+        self.public = self._group[0].getsockname()
+        self.router = Router()
+        self._owns = [udp(), udp()]
+        self._streams = [tcp(), tcp()]
+        self.ports = [own.getsockname()[1] for own in self._owns]
+        self.calls = [Call(number, self.public) for number in range(CALLS)]
+        self.units: list[Unit] = []
+        self._sent = 0
+
+    def __enter__(self) -> "Pair":
+        for own, stream, port in zip(self._owns, self._streams, self.ports, strict=True):
+            sockets = {"sip-udp": own, "sip-tcp": stream, "public-udp": self._group[0], "public-udp-1": self._group[1]}
+            self.units.append(Unit("proxy", f"proxy-{port}", sockets))
+            self.configure(len(self.units) - 1, 0, 1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for unit in self.units:
             unit.kill()
-        everything: list[socket.socket] = [*sockets, *owns, *streams, router.socket, *(call.socket for call in calls)]
+        everything: list[socket.socket] = [
+            *self._group,
+            *self._owns,
+            *self._streams,
+            self.router.socket,
+            *(call.socket for call in self.calls),
+        ]
         for one in everything:
             one.close()
-    assert router.proxies == set(ports), "both have worked"
-    assert all(order == sorted(order) for order in router.seen.values())
+
+    def configure(self, unit: int, *hearers: int) -> None:
+        """Tell a proxy who hears each share, and wait until it says that it acts by it."""
+        hears = [self.ports[hearer] for hearer in hearers]
+        self.units[unit].configure(configuration(self.ports[unit], self.public, self.router.port, hears, self.ports))
+
+    def establish(self) -> None:
+        for call in self.calls:
+            call.send("INVITE")
+        until(self.router, CALLS)
+        for call in self.calls:
+            call.established()
+            call.send("ACK")
+        self._sent = CALLS
+
+    def talk(self, messages: int) -> None:
+        """Each call sends so many more requests."""
+        for _ in range(messages):
+            for call in self.calls:
+                call.send("INFO")
+                self._sent += 1
+                until(self.router, self._sent - UNDER_WAY_MAX)
+
+    def check(self) -> None:
+        """All that was sent came, in order."""
+        until(self.router, self._sent)
+        assert self.router.proxies == set(self.ports), "both have worked"
+        disordered = {id: order for id, order in self.router.seen.items() if order != sorted(order)}
+        assert not disordered, (disordered, self.router.repeated)
+
+
+def test_no_message_of_a_call_overtakes_another() -> None:
+    with Pair() as pair:
+        pair.establish()
+        pair.talk(MESSAGES)
+        pair.check()
+
+
+def test_a_share_that_passes_loses_nothing_and_nothing_overtakes() -> None:
+    """To and fro under load: who had it stops, then the other one begins. Nobody repeats what is sent here."""
+    with Pair() as pair:
+        pair.establish()
+        for hearer, former in ((1, 0), (0, 1)) * 4:
+            pair.talk(1)
+            pair.configure(former, hearer, 1)
+            pair.talk(1)  # half of it waits in the socket
+            pair.configure(hearer, hearer, 1)
+        pair.check()
 
 
 def until(router: Router, count: int) -> None:
@@ -130,7 +182,7 @@ def until(router: Router, count: int) -> None:
         router.work(0.05)
 
 
-def configuration(port: int, public: tuple[str, int], router: int, ports: list[int]) -> ProxyConfiguration:
+def configuration(port: int, public: tuple[str, int], router: int, hearers: list[int], ports: list[int]) -> ProxyConfiguration:
     key, secret = (text.decode() for text in zmq.curve_keypair())
     return ProxyConfiguration(
         id=f"proxy-{port}",
@@ -142,7 +194,7 @@ def configuration(port: int, public: tuple[str, int], router: int, ports: list[i
         public_host=public[0],
         public_port=public[1],
         public=True,
-        public_shards=[f"127.0.0.1:{each}" for each in ports],
+        public_shards=[f"127.0.0.1:{each}" for each in hearers],
         routers={"voice": [Peer(id="router-1", host="127.0.0.1", port=router)]},
         proxies=[f"127.0.0.1:{each}" for each in ports],
         guest_targets=["9196"],
