@@ -17,6 +17,8 @@ DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256, "SHA-512-256": partial
 """Algorithms of the digest (RFC 8760) and their hash."""
 TOKEN_BYTES = 32
 PASSWORD_CHARACTERS = 16
+PROOF_KEY_SECONDS = 7 * 86400.0
+"""How long a proof key is in use at least; a start of the controller after that changes it."""
 
 
 class Founding(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ def found(draft: Draft, founding: Founding, built: list[Built], now: float, swap
     address = {name: getattr(founding, name) for name in ("public_host", "public_port", "public_ports", "public_shards")}
     if founding.certificate and (not founding.self_signed or cluster.self_signed or not cluster.certificate):
         address |= {name: getattr(founding, name) for name in ("certificate", "private_key", "self_signed")}
-    draft.put(msgspec.structs.replace(cluster, **address))
+    draft.put(msgspec.structs.replace(rotated(cluster, now), **address))
     if founding.token:
         for access in list(draft.all(Access).values()):
             if access.name == "founder":
@@ -82,6 +84,19 @@ def found(draft: Draft, founding: Founding, built: list[Built], now: float, swap
                 draft.put(msgspec.structs.replace(machine, presence="dead"))
             elif machine.presence == "dead":
                 draft.put(msgspec.structs.replace(machine, presence="new"))
+
+
+def rotated(cluster: Cluster, now: float) -> Cluster:
+    """The cluster with a new proof key in use, where the present one is `PROOF_KEY_SECONDS` old.
+
+    The one that comes into use has been known to everybody since the change before, and the one that goes out of use is still
+    believed until the next change: no configuration has to arrive anywhere at the same time.
+    """
+    keys = cluster.proof_keys
+    if keys and now - cluster.proof_keys_at < PROOF_KEY_SECONDS:
+        return cluster
+    used, following = (keys[0], keys[-1]) if len(keys) > 1 else (os.urandom(32), os.urandom(32))
+    return msgspec.structs.replace(cluster, proof_keys=[following, used, os.urandom(32)], proof_keys_at=now)
 
 
 def install(draft: Draft, built: Built, now: float, restart: bool = True) -> Bundle:

@@ -55,6 +55,10 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     """User parts that anybody may call without credentials."""
     nonce_secret: bytes = b""
     """The same in all proxies, so that any of them accepts another's nonce."""
+    proof_keys: list[bytes] = []
+    """By which routers and proxies prove requests to each other: the one in use, the one before or after it, the next one."""
+    proof_keys_at: float = 0.0
+    """When the one in use was changed."""
     drain_seconds: float = 30.0
     """Grace for what a leaving unit still carries, where nobody says otherwise."""
     source_failures_max: int = 50
@@ -253,6 +257,8 @@ class Bundle(Record, frozen=True, kw_only=True, omit_defaults=True):
     created_at: float
     current: bool = True
     """Machines of the platform run this one unless told otherwise."""
+    proves: bool = False
+    """Its routers and proxies prove requests to each other (`telephony.sip.proof`); what was built before does not."""
 
 
 class User(Record, frozen=True, kw_only=True, omit_defaults=True):

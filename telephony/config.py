@@ -79,6 +79,10 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Addresses of the cluster's proxies, ``host:port``: never limited or banned (nor are ``trusted``)."""
     emergency_numbers: list[str] = msgspec.field(default_factory=lambda: ["112", "911"])
     """User parts of calls for help: never held back or refused for overload (``urn:service:sos`` neither)."""
+    proof_keys: list[bytes] = []
+    """By which routers and proxies prove requests to each other (`telephony.sip.proof`): the first one makes marks. Empty: nobody does."""
+    unproven: list[str] = []
+    """Addresses (``host:port``) of routers and proxies whose software cannot do that yet."""
     name_servers: list[str] = []
     """Whom to ask where other domains are reached, ``host`` or ``host:port``; empty: whom the machine asks."""
     source_failures_max: int = 50
@@ -107,6 +111,10 @@ class CallRouterConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields
     """Proxies that take outbound legs; requests from other addresses are refused."""
     emergency_numbers: list[str] = msgspec.field(default_factory=lambda: ["112", "911"])
     """User parts of calls for help: never held back or refused for overload."""
+    proof_keys: list[bytes] = []
+    """As the proxies' (`ProxyConfiguration.proof_keys`)."""
+    unproven: list[str] = []
+    """Addresses of proxies whose software cannot prove requests yet."""
 
 
 class Dependent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

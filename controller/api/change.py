@@ -22,7 +22,19 @@ KEEP_SECONDS = 86400.0
 KEY_CHARACTERS_MAX = 255
 _SHOWN = frozenset({"cluster", "pool", "machine", "unit", "operation", "user", "route", "queue", "invitation", "ownership"})
 _SECRET = frozenset(
-    {"curve_secret", "nonce_secret", "ha1", "body", "sealed", "content_key", "identity_key", "security_key", "public_key", "used_by"}
+    {
+        "curve_secret",
+        "nonce_secret",
+        "proof_keys",
+        "ha1",
+        "body",
+        "sealed",
+        "content_key",
+        "identity_key",
+        "security_key",
+        "public_key",
+        "used_by",
+    }
 )
 
 

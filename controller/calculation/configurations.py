@@ -5,6 +5,7 @@ Rules:
   aside is listed without new work. A resource database that takes over is listed from its start, so that it can
   ask its predecessor for the content; of two healthy ones the one that stays is asked.
 - A proxy knows the call routers that take new work, and trusts all that there are.
+- Routers and proxies prove requests to each other; those whose software cannot yet are named to the others.
 - Lists are in order of age: the same state gives the same bytes.
 """
 
@@ -16,7 +17,7 @@ from agent.wire.messages import UnitConfiguration
 from controller.calculation.catalogue import KINDS, PLATFORMS, serves
 from controller.calculation.ownership import hearers
 from controller.calculation.roster import balancers_of, healthy, state, takes_new
-from controller.state import Machine, Ownership, Queue, Route, Unit, User
+from controller.state import Bundle, Machine, Ownership, Queue, Route, Unit, User
 from controller.tables import Draft
 from media.config import MediaConfiguration
 from telephony import config
@@ -92,6 +93,8 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         source_requests_per_second_max=cluster.source_requests_per_second_max,
         user_requests_per_second_max=cluster.user_requests_per_second_max,
         emergency_numbers=cluster.emergency_numbers,
+        proof_keys=cluster.proof_keys,
+        unproven=_unproven(draft, "call_router") + _unproven(draft, "proxy"),
         name_servers=cluster.name_servers,
     )
 
@@ -117,7 +120,19 @@ def _call_router(draft: Draft, unit: Unit) -> config.Configuration:
         public_port=cluster.public_port,
         proxies=[_peer(draft, proxy) for proxy in draft.units_of("proxy")],
         emergency_numbers=cluster.emergency_numbers,
+        proof_keys=cluster.proof_keys,
+        unproven=_unproven(draft, "proxy"),
     )
+
+
+def _unproven(draft: Draft, kind: str) -> list[str]:
+    """Addresses of the units whose software does not prove its requests."""
+    found = []
+    for unit in draft.units_of(kind):
+        bundle = draft.get(Bundle, unit.bundle)
+        if bundle is None or not bundle.proves:
+            found.append(_host_port(_peer(draft, unit)))
+    return found
 
 
 def _load_balancer(draft: Draft, unit: Unit) -> config.Configuration:

@@ -107,6 +107,8 @@ def _by_unit(draft: Draft, write: Write) -> set[str]:
     old, new = sides
     if old.home != new.home or old.bundle != new.bundle:
         found.add(new.id)
+    if old.bundle != new.bundle and new.kind in ("call_router", "proxy"):
+        found |= _by_existence(draft, new)  # its software may prove requests
     if old.intent != new.intent or old.successor_of != new.successor_of:
         found |= _by_health(draft, new)
     if (old.port, old.curve_public, old.mate, old.machine) != (new.port, new.curve_public, new.mate, new.machine):

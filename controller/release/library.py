@@ -147,4 +147,5 @@ def record(built: Built, content_key: bytes, now: float) -> Bundle:
         chunks=-(-built.size_bytes // CHUNK_BYTES),
         content_key=content_key,
         created_at=now,
+        proves=True,
     )

@@ -3,6 +3,7 @@
 Rules:
 - Requests are taken from the proxies that the configuration lists; from elsewhere they are ignored, so that a proxy which
   is not listed yet finds another router, or this one a moment later. Responses find their transaction or nothing.
+- With a key, a new request has to prove that a proxy of ours has sent it: sources can be forged (`telephony.sip.proof`).
 - When it cannot keep up, or its load balancer says that dependents cannot, it refuses new requests, and tells the proxies by how
   much to reduce; when they ask for less, new requests of its own are held back (`telephony.sip.overload`).
 - Draining: new requests get 503 with Retry-After; what exists goes on. `GRACE_SECONDS` before the deadline it is ended
@@ -25,6 +26,8 @@ from telephony.sip.endpoint import Endpoint
 from telephony.sip.events import InviteReceived, RequestReceived, SubscribeReceived
 from telephony.sip.flow import Flow
 from telephony.sip.overload import NEW, Emergencies, Overload
+from telephony.sip.proof import Proofs
+from telephony.sip.uri import host_port
 
 GRACE_SECONDS = 1.0
 RETRY_AFTER_SECONDS = 5
@@ -72,6 +75,8 @@ class CallRouter:
         if (before.platform, before.host, before.port) != (configuration.platform, configuration.host, configuration.port):
             raise ValueError("platform and address of a call router cannot change while it runs")
         desk.configuration = configuration
+        desk.endpoint.proofs = Proofs(configuration.proof_keys) if configuration.proof_keys else None
+        desk.endpoint.unproven = frozenset(host_port(address) for address in configuration.unproven)
         self._trusted = frozenset((proxy.host, proxy.port) for proxy in configuration.proxies)
         desk.endpoint.restrictions.servers = self._trusted | {(configuration.public_host, configuration.public_port)}
         self._overload.emergencies = Emergencies(configuration.emergency_numbers)

@@ -54,6 +54,8 @@ from telephony.sip.via import Via
 STREAMLESS_SECONDS = 600.0
 STREAMLESS_MAX = 10_000
 """Places without TCP that are remembered."""
+LENIENT_SECONDS = 30.0
+"""After a change of who proves requests (`telephony.sip.proof`), so that configurations reach everybody."""
 BROKEN_ANSWERS_PER_SECOND_MAX = 100
 """Broken requests that are answered; more are only counted."""
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
@@ -89,6 +91,7 @@ class Proxy:
         self.name_servers: list[str] = []
         self._authentication: Authentication
         self._secret = b""
+        self._lenient_until = 0.0
         self._guests: frozenset[str] = frozenset()
         self._registrations = Registrations(self)
         self.flows = Flows(self.ask)
@@ -115,7 +118,13 @@ class Proxy:
         for server in configuration.name_servers:
             system.server(server)
         secret = configuration.nonce_secret or self._secret or self._random(32)
-        self._way = Way(configuration, secret, self._way if before is not None else None)
+        self._way = way = Way(configuration, secret, self._way if before is not None else None)
+        if configuration.proof_keys:
+            if before is None or (before.unproven, before.proof_keys) != (configuration.unproven, configuration.proof_keys):
+                self._lenient_until = now + LENIENT_SECONDS
+            way.lenient = now < self._lenient_until
+            if way.lenient:
+                self.timers.start(now, self._lenient_until - now, way.insist)
         if before is None or secret != self._secret or (before.realm, before.users) != (configuration.realm, configuration.users):
             self._authentication = Authentication(configuration.realm, {user.name: user.ha1 for user in configuration.users}, secret)
         self.defence.limits = Limits(
@@ -298,7 +307,7 @@ class Proxy:
                 raise RefusedError(483)
             held, bearer = way.take_routes(message)
             uri = request_uri(message)
-            if way.of_cluster(message, flow):
+            if way.of_cluster(message, flow, held):
                 found = way.to_user(message, uri, held, bearer)
                 if isinstance(found, Sought):
                     self.outside.acknowledge(message, found)
@@ -407,7 +416,7 @@ class Proxy:
             raise RefusedError(440)
         held, bearer = way.take_routes(message)
         uri = request_uri(message)
-        if way.of_cluster(message, server.source):
+        if way.of_cluster(message, server.source, held):
             if method == "OPTIONS" and held is None and not uri.user and way.is_self(uri):
                 self._options(server, message, now)
                 return

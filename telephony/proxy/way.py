@@ -1,7 +1,9 @@
 """The way of a request: who is it from, which Routes are ours, where does it go (RFC 3261 sections 16.3 to 16.6).
 
 Rules:
-- The cluster's own: routers by their address (`trusted`), other proxies by the proof in their Via. All else are users.
+- The cluster's own: routers by their address (`trusted`) and, with a key (`telephony.sip.proof`), by the proof in their Via, which a
+  request within a dialog does not need where its Route bears a token of ours: it can go to that user alone. Other proxies by the proof
+  in their Via. All else are users; what only claims to come from a router is refused.
 - Routes that name us are taken off; the token in them names a user's flow, which only the cluster's own may use.
 - A user's request within a dialog may go to a router only; one that names us alone (its sender forgot the route set) goes to
   the router whose mark its To tag bears.
@@ -29,6 +31,7 @@ from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
 from telephony.sip.overload import OFFER
+from telephony.sip.proof import PROOF, Proofs
 from telephony.sip.resolution import Hop, Sought, literal
 from telephony.sip.text import parameter, split
 from telephony.sip.tokens import MARK_DIGITS, mark
@@ -112,6 +115,12 @@ class Way:
         self._trusted |= {(peer.host, peer.port) for peers in configuration.routers.values() for peer in peers}
         self.cluster = frozenset(self._trusted | {host_port(address) for address in configuration.proxies})
         """Addresses of the cluster's routers and proxies."""
+        self._proofs = Proofs(configuration.proof_keys) if configuration.proof_keys else None
+        self._unproven = frozenset(host_port(address) for address in configuration.unproven)
+        self.lenient = False
+        """Who proves what has just changed: a proxy's proof of the branch alone is enough, as older software makes it."""
+        self._last: tuple[Message | None, bool] = (None, False)
+        """The message that `relayed` was asked about last, and the answer."""
         self._marked = {mark(_bracketed(*address)): address for address in self._trusted}
         self._realm = configuration.realm
         self._platforms = configuration.platform_of_method
@@ -166,16 +175,38 @@ class Way:
         """A call router of the cluster."""
         return (host, port) in self._trusted
 
-    def of_cluster(self, message: Message, source: Flow) -> bool:
+    def of_cluster(self, message: Message, source: Flow, held: Held | None) -> bool:
         """The request comes from a router, or from a proxy of ours that proves it.
 
         The address counts as well as the proof: a user has seen the proofs in the Vias of what reached him.
+
+        Raises:
+            RefusedError: 403, it claims to come from a router and proves nothing.
         """
         address = (source.host, source.port)
-        return address in self._trusted or (address in self.cluster and self.relayed(message))
+        if address in self._trusted:
+            proofs = self._proofs
+            if proofs is None or (held is not None and message.to_tag) or address in self._unproven or proofs.holds(message, PROOF):
+                return True
+            raise RefusedError(403, "Not proved to be a call router's")
+        return address in self.cluster and self.relayed(message)
 
     def relayed(self, message: Message) -> bool:
         """Another proxy of the cluster has put the topmost Via on it."""
+        if ";relay=" not in message.via:
+            return False
+        if self._proofs is None:
+            return self._relayed_branch(message)
+        if self._last[0] is not message:
+            known = self._proofs.holds(message, ";relay=") or ((self.lenient or len(self._unproven) > 0) and self._relayed_branch(message))
+            self._last = message, known
+        return self._last[1]
+
+    def insist(self, now: float) -> None:
+        """Everybody knows by now how requests are to be proved."""
+        self.lenient = False
+
+    def _relayed_branch(self, message: Message) -> bool:
         return self.tokens.proved(parameter(message.via, "relay") or "", message.branch, message.call_id)
 
     def is_self(self, uri: Uri) -> bool:
@@ -397,9 +428,15 @@ class Way:
         if target.flow.socket == "sip-udp":
             line += OFFER
         branch = COOKIE + branch
+        proofs = self._proofs
         if target.relay_route:
-            line += f";relay={self.tokens.proof(branch, message.call_id)}"
+            if proofs is None or target.flow[2:4] in self._unproven:
+                line += f";relay={self.tokens.proof(branch, message.call_id)}"
+            else:
+                line += f";relay={proofs.mark(message, branch)}"
             message.prepend("route", target.relay_route)
+        elif proofs is not None and (target.router is not None or (target.flow[2:4] in self._trusted and not message.to_tag)):
+            line += f"{PROOF}{proofs.mark(message, branch)}"
         message.prepend_line(line)
         return branch
 

@@ -9,6 +9,7 @@ Rules:
 - What no owner has to decide is answered here: 100, ACK, CANCEL, BYE, retransmissions, 420, 481, 482, 491, 501, 503.
 - Requests outside of dialogs say that they heed overload control to the servers that `Endpoint.restrictions` names; what is held back
   fails with 503, as if it had been refused there (RFC 7339).
+- With `Endpoint.proofs` a request outside of dialogs that proves nothing is dropped (`telephony.sip.proof`).
 - Broken requests are answered with the status that the parser gives; other noise is dropped and counted.
 """
 
@@ -28,6 +29,7 @@ from telephony.sip.flow import Flow, Send
 from telephony.sip.invitation import IncomingInvite, OutgoingInvite
 from telephony.sip.message import Headers, Message, make_request, make_response
 from telephony.sip.overload import OFFER, Restrictions
+from telephony.sip.proof import PROOF, Proofs, prove
 from telephony.sip.request import ClientRequest, ServerRequest
 from telephony.sip.server_transaction import ServerTransaction
 from telephony.sip.session import Session
@@ -107,6 +109,10 @@ class Endpoint:
         self.transactions = Transactions(self, self.out, self.timers)
         self.restrictions = Restrictions()
         """What servers have asked us to hold back."""
+        self.proofs: Proofs | None = None
+        """Our requests prove whose they are, and so have to do new ones of others, except from ``unproven``."""
+        self.unproven: frozenset[tuple[str, int]] = frozenset()
+        """Addresses of peers that cannot prove their requests (yet)."""
         self.sessions: dict[str, Session] = {}
         """Every session that is not over, by its id."""
         self.subscriptions = Subscriptions(self)
@@ -281,6 +287,12 @@ class Endpoint:
         if method == "CANCEL":
             self._cancel_received(transaction, message, now)
             return
+        if self.proofs is not None and not message.to_tag and not self.proofs.holds(message, PROOF):
+            source = transaction.source
+            if (source.host, source.port) not in self.unproven:
+                self.dropped += 1
+                transaction.abandon()
+                return
         broken = _broken(message)
         if broken:
             self.refuse(transaction, message, broken, now)
@@ -367,7 +379,7 @@ class Endpoint:
         lines.extend(headers)
         if body and content_type:
             lines.append(("Content-Type", content_type))
-        return make_request(method, target, lines, body)
+        return self._proved(make_request(method, target, lines, body))
 
     def begin(self, user: ClientUser, message: Message, flow: Flow, now: float) -> ClientTransaction:
         """Send a request in a transaction of its own; over TCP where it is too large for a datagram."""
@@ -396,7 +408,7 @@ class Endpoint:
         self._streamless.add((flow.host, flow.port))
         again = message.copy()
         again.set("via", self._via(flow))
-        return Message.parse(again.serialize())
+        return self._proved(Message.parse(again.serialize()))
 
     def with_credentials(self, message: Message, response: Message, credentials: Credentials, attempts: int) -> Message | None:
         """The request once more, with an answer to the challenge of ``response``; None: there is no use in trying.
@@ -426,7 +438,12 @@ class Endpoint:
         via = again.pop("via") or ""
         again.prepend("Via", via.replace(message.branch, f"{COOKIE}{self.tokens.take()}"))
         again.set("cseq", f"{message.cseq + 1} {message.method}")
-        return Message.parse(again.serialize())
+        return self._proved(Message.parse(again.serialize()))
+
+    def _proved(self, message: Message) -> Message:
+        if self.proofs is not None:
+            prove(message, self.proofs)
+        return message
 
     def response_headers(self, headers: Headers, body: bytes, content_type: str) -> list[tuple[str, str]]:
         """Headers of a response of ours, besides those that the request gives."""

@@ -1,9 +1,12 @@
 """What a document says about the world outside, and what it becomes in the services' configurations."""
 
+import msgspec
 import pytest
 
 from controller.calculation.replacement import InstructionError
 from controller.desired import Desired, DesiredCluster, DesiredRoute, apply, current
+from controller.founding import PROOF_KEY_SECONDS, rotated
+from controller.state import Bundle
 from telephony.config import CallRouterConfiguration, ProxyConfiguration, Route, RoutingConfiguration
 from telephony.routing.plan import Plan
 from tests.controller.world import World
@@ -90,3 +93,41 @@ def test_a_name_server_is_an_address(server: str) -> None:
     with pytest.raises(InstructionError) as caught:
         apply(world.draft, Desired(cluster=DesiredCluster(name_servers=[server])), world.now, actor="test")
     assert "cluster.name_servers[0]" in str(caught.value)
+
+
+def test_who_cannot_prove_requests_yet_is_named_to_the_others() -> None:
+    world = World()
+    cluster = rotated(world.draft.cluster, world.now)
+    world.edit(cluster)
+    world.run()
+    routers, proxies = (
+        [f"{world.configuration(unit.id).host}:{unit.port}" for unit in world.units(kind)] for kind in ("call_router", "proxy")
+    )  # type: ignore[union-attr]
+
+    def known() -> tuple[ProxyConfiguration, CallRouterConfiguration]:
+        proxy, router = (world.configuration(world.units(kind)[0].id) for kind in ("proxy", "call_router"))
+        assert isinstance(proxy, ProxyConfiguration)
+        assert isinstance(router, CallRouterConfiguration)
+        return proxy, router
+
+    proxy, router = known()
+    assert proxy.proof_keys == router.proof_keys == cluster.proof_keys
+    assert (sorted(proxy.unproven), sorted(router.unproven)) == (sorted(routers + proxies), sorted(proxies))
+    newer = msgspec.structs.replace(world.draft.must(Bundle, "bundle-voice"), id="newer", proves=True)
+    world.edit(newer, *(msgspec.structs.replace(unit, bundle="newer") for kind in ("call_router", "proxy") for unit in world.units(kind)))
+    world.run()
+    proxy, router = known()
+    assert (proxy.unproven, router.unproven) == ([], [])
+
+
+def test_proof_keys_change_one_at_a_time() -> None:
+    cluster = World().draft.cluster
+    before = rotated(cluster, 0.0)
+    assert len(set(before.proof_keys)) == 3
+    assert rotated(before, PROOF_KEY_SECONDS - 1) is before
+    for turn in range(1, 5):
+        after = rotated(before, turn * PROOF_KEY_SECONDS)
+        assert after.proof_keys[0] in before.proof_keys, "who has not heard of the change believes those who have"
+        assert before.proof_keys[0] in after.proof_keys, "and is believed"
+        assert after.proof_keys[0] != before.proof_keys[0]
+        before = after
