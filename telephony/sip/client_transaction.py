@@ -13,7 +13,7 @@ Rules:
 - 2xx to INVITE are passed up each time they come: their ACK is made above, end to end.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from telephony.sip.build import make_ack
 from telephony.sip.flow import Flow, Send
@@ -51,13 +51,8 @@ class ClientUser(Protocol):
     def failed(self, transaction: "ClientTransaction", status: int, now: float) -> None:
         """No final response will come: 408 (timer B or F) or 503 (transport)."""
 
-
-@runtime_checkable
-class PatientUser(Protocol):
-    """A client's user who has somebody waiting for it."""
-
-    def slow(self, transaction: "ClientTransaction", now: float) -> None:
-        """A request other than INVITE is repeated every T2 from now on: its own sender is due a 100 (RFC 4320 section 4.1)."""
+    # One who has somebody waiting for it may also have ``slow(transaction, now)``: a request other than INVITE is repeated
+    # every T2 from now on, and its own sender is due a 100 (RFC 4320 section 4.1).
 
 
 class ClientTransaction:
@@ -221,8 +216,10 @@ class RequestClient(ClientTransaction):
         self._layer.out.append(Send(self.data, self.flow))
         interval = self._interval * 2
         self._interval = interval = T2 if interval > T2 or self.state == PROCEEDING else interval
-        if interval == T2 and isinstance(self.user, PatientUser):
-            self.user.slow(self, now)
+        if interval == T2:
+            slow: Any = getattr(self.user, "slow", None)
+            if slow is not None:
+                slow(self, now)
         left = self.expires - now
         self._timer = self._layer.timers.start(now, interval if interval < left else left, self._tick)
 
