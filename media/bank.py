@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from media import compressed, g711, sources, wav
-from media.arrays import F64, I16, U8
+from media.arrays import F64, I16, I64, U8
 from media.events import DIGITS
 from media.legs import FRAME_SAMPLES
+from media.resample import resampler
 
 FRAMES_MAX = 90_000
 """30 minutes of sources."""
@@ -76,6 +77,18 @@ class Bank:
         self._used = end
         self._sources[name] = Source(first, end)
         return self._sources[name]
+
+    def at_rate(self, at: I64, first: I64, rate: int) -> I16:
+        """Frames of sources that begin at ``first``, int64[n], at a room's rate, int16[n, 20 ms]. The frame before one still rings."""
+        samples = self.samples[at]
+        if rate == sources.RATE:
+            return samples
+        convert = resampler(sources.RATE, rate)
+        state = np.zeros(len(at), convert.state)
+        width = state["history"].shape[1]
+        state["history"] = np.where((at > first)[:, None], self.samples[at - 1, -width:], 0)
+        converted: I16 = convert(state, samples)
+        return converted
 
     def find(self, name: str) -> Source | None:
         """A source by name or path; None: it is being read, ask again.

@@ -27,7 +27,7 @@ class Codec(NamedTuple):
     clock: int
     """RTP clock, Hz."""
     rate: int
-    """Samples a second, Hz: G.722 has another one than its clock (RFC 3551 section 4.5.2)."""
+    """Samples a second, Hz: G.722 has another one than its clock (RFC 3551 section 4.5.2); of Opus the highest."""
     channels: int
     static_type: int | None
     """Payload type of RFC 3551 section 6; None: dynamic."""
@@ -46,7 +46,7 @@ CODECS: dict[int, Codec] = {
     PCMU: Codec(PCMU, "PCMU", 8000, 8000, 1, 0, 0.0, 25.1),
     PCMA: Codec(PCMA, "PCMA", 8000, 8000, 1, 8, 0.0, 25.1),
     **({G722: Codec(G722, "G722", 8000, 16000, 1, 9, 0.0, 13.0)} if coders.G_722 else {}),
-    **({OPUS: Codec(OPUS, "opus", 48000, 8000, 2, None, 0.0, 20.0)} if coders.OPUS else {}),
+    **({OPUS: Codec(OPUS, "opus", 48000, 48000, 2, None, 0.0, 20.0)} if coders.OPUS else {}),
     L16: Codec(L16, "L16", 8000, 8000, 1, None, 0.0, 25.1),
     L16_WIDE: Codec(L16_WIDE, "L16", 16000, 16000, 1, None, 0.0, 25.1),
 }

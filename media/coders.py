@@ -1,7 +1,7 @@
 """The codecs of this process that need more than a table: what there is, and how much memory their state takes.
 
 Rules:
-- Rooms are mixed at 8 kHz; Opus decodes and encodes there itself, G.722 and L16 at 16 kHz are resampled.
+- Opus decodes and encodes at the rate of the room by itself (`media.rates`): the same rows of state, begun at another rate.
 - What is missing on a machine (libopus, the package G722) is not offered, and nothing else changes.
 """
 
@@ -15,21 +15,21 @@ from media.coding.opus import Opus
 from media.coding.opus_parameters import EncoderSettings, OpusParameters
 from media.coding.pcm import L16
 from media.concealment import Concealment
-from media.resample import Resampler, resampler
+from media.rates import RATES, highest
 
-RATE = 8000
-"""Sample rate of rooms, Hz."""
+RATE = RATES[0]
+"""Of positions in a stream, whatever its codec, Hz."""
+WIDE_RATE = 16000
+"""Sample rate of G.722 and of L16 at 16 kHz, Hz."""
 COMPLEXITY = 5
 """Of Opus encoders: half of libopus' range."""
-OPUS_PARAMETERS = OpusParameters(maxplaybackrate=RATE, sprop_maxcapturerate=RATE, useinbandfec=True)
-"""What we say of ourselves in ``a=fmtp``."""
 
 
-def _opus() -> Opus | None:
+def _opus() -> dict[int, Opus]:
     try:
-        return Opus(RATE, 1, EncoderSettings(complexity=COMPLEXITY))
+        return {rate: Opus(rate, 1, EncoderSettings(complexity=COMPLEXITY)) for rate in RATES}
     except OpusMissingError:
-        return None
+        return {}
 
 
 def _g722() -> G722 | None:
@@ -41,15 +41,25 @@ def _g722() -> G722 | None:
     return codec
 
 
-OPUS = _opus()
+OPUS_AT = _opus()
+"""By sample rate, Hz; empty: there is no libopus."""
+OPUS = OPUS_AT.get(RATE)
 G_722 = _g722()
-NARROW, WIDE = L16(RATE), L16(16000)
-WIDE_TO_ROOM: Resampler = resampler(16000, RATE)
-ROOM_TO_WIDE: Resampler = resampler(RATE, 16000)
-CONCEALMENT, CONCEALMENT_WIDE = Concealment(RATE), Concealment(16000)
+NARROW, WIDE = L16(RATE), L16(WIDE_RATE)
+CONCEALMENT, CONCEALMENT_WIDE = Concealment(RATE), Concealment(WIDE_RATE)
 ENCODER_BYTES = max(OPUS.encoder_bytes if OPUS else 0, G722.encoder_bytes)
 """Of a leg's row of encoder state."""
 DECODER_BYTES = max(OPUS.decoder_bytes if OPUS else 0, G722.decoder_bytes)
+
+
+def opus_parameters(rate: int) -> str:
+    """What we say of ourselves in ``a=fmtp``, where rooms have a rate of at most this, Hz."""
+    return str(OpusParameters(maxplaybackrate=rate, sprop_maxcapturerate=rate, useinbandfec=True))
+
+
+def best_rate(parameters: str) -> int:
+    """The rate, of `media.rates.RATES`, up to which a peer wants to hear Opus, Hz."""
+    return highest(OpusParameters.parse(parameters).maxplaybackrate)
 
 
 def settings(parameters: str) -> EncoderSettings:

@@ -1,5 +1,7 @@
 """Configuration of a media processor, as the controller sends it."""
 
+from typing import Literal
+
 import msgspec
 
 
@@ -18,3 +20,5 @@ class MediaConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """More legs than this are refused with ``full``."""
     rtp_timeout_seconds: float = 60.0
     """A leg without a packet for so long raises the event ``rtp-timeout``."""
+    room_rate_max: Literal[8000, 16000, 48000] = 16000
+    """Rooms are mixed at the highest rate that two of their legs have, up to this, Hz."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from media import extended, negotiation, place, sdp
+from media import coders, extended, negotiation, place, sdp
+from media.codecs import OPUS
 from media.config import MediaConfiguration
 from media.control import (
     Accept,
@@ -85,7 +86,7 @@ class Desk:
         self.engine = Engine(legs, Sockets(configuration, sockets), now, np.random.default_rng(self._rng.getrandbits(64)))
         self._records: dict[str, LegRecord] = {}
         self._by_leg: dict[int, LegRecord] = {}
-        self._board = Switchboard(self.engine, self._records)
+        self._board = Switchboard(self.engine, self._records, self._by_leg, configuration.room_rate_max)
         self._mirror = Mirror(self.engine, self._board.notes)
         self._transports = Transports(self.engine)
         self._events: list[tuple[str, str, Event]] = []
@@ -150,6 +151,7 @@ class Desk:
         """New limits; more legs than at the start there can't be."""
         self._configuration = configuration
         self.engine.sockets.range(configuration)
+        self._board.limit(configuration.room_rate_max)
 
     def legs(self) -> int:
         """How many legs exist."""
@@ -210,7 +212,7 @@ class Desk:
         media[agreement.section] = sdp.audio(
             int(self.engine.legs.port[record.leg]),
             agreement.protocol,
-            agreement.formats(),
+            agreement.formats(self._configuration.room_rate_max),
             agreement.answer_direction(),
             agreement.mux,
             self._rtcp_port(record.leg),
@@ -252,6 +254,8 @@ class Desk:
             legs.kinds[leg, kind] = number
         if legs.codec[leg] != agreement.codec.number:
             self.engine.transcoder.begin(leg, agreement.codec.number, agreement.parameters)
+        codec = agreement.codec
+        legs.best_rate[leg] = coders.best_rate(agreement.parameters) if codec.number == OPUS else codec.rate
         legs.codec[leg], legs.payload_type[leg] = agreement.codec.number, agreement.payload_type
         legs.event_rate[leg] = agreement.event_rate
         legs.event_type[leg], legs.comfort_type[leg] = agreement.event_type, agreement.comfort_type
@@ -274,7 +278,7 @@ class Desk:
                 raise MediaError("full", str(error)) from None
             self._keep(record)
         protocol, said = self._transports.propose(record, job.protocol)
-        formats, kinds = negotiation.offer()
+        formats, kinds = negotiation.offer(self._configuration.room_rate_max)
         record.offered = kinds
         leg = record.leg
         legs = self.engine.legs
@@ -386,6 +390,7 @@ class Desk:
     def tick(self, now: float) -> None:
         """One tick of the engine, and what came of it."""
         self.engine.tick(now)
+        self._board.tick()
         self._program.tick()
         self._rooms.tick()
         for digit in self.engine.events.take():

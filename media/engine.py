@@ -29,6 +29,7 @@ from media.legs import FRAME_SAMPLES, Legs
 from media.listening import Listening
 from media.mixer import Mixer
 from media.plan import FEED_MIX, PHASES, Block, Phase, plan
+from media.rates import RATES, fade, frame_samples
 from media.receive import Receiver, Ways
 from media.recorder import Recorder, Recording
 from media.relay import Relay
@@ -118,6 +119,10 @@ class Engine:
         """Room to the tones that it hears one after the other, besides."""
         self.room_recordings: dict[int, Recording] = {}
         self.leg_recordings: dict[int, Recording] = {}
+        self.fading: dict[int, bool] = {}
+        """Rooms whose rate changes: they fade in (true) or out."""
+        self.faded: set[int] = set()
+        """Rooms that have faded out: silent until they have their new rate; who sets it clears it."""
         self.ended_legs: list[int] = []
         """Legs whose playback is over."""
         self.ended_rooms: list[tuple[int, str]] = []
@@ -184,14 +189,16 @@ class Engine:
 
     def _mix(self, block: Block, now: float) -> None:
         leg, rooms, special = block.leg, len(block.room), block.special
-        heard = self.transcoder.hear(leg, block.quiet)
+        heard = self.transcoder.hear(leg, block.quiet, block.rate)
         said, samples = heard.row, heard.samples
         if self.listening.any:
             self.listening.hear(leg, heard, now)
         if self.speakers.watched:
             self.speakers.follow(leg, block.room, heard.level)
+        extra = self._room_play(block.room, block.rate) if self.room_plays or self.room_tones else None
+        if self.fading:
+            self._fade(block, said, samples, extra)
         told = self.hearing.speak(leg, special.voices, said, samples) if special else []
-        extra = self._room_play(block.room) if self.room_plays or self.room_tones else None
         place: Index | None = None
         if block.size == 1:
             total: I32 = samples.astype(np.int32)
@@ -202,7 +209,9 @@ class Engine:
             total, hears = self._mixer.minus(samples, block.size, extra)
         else:
             total = self._mixer.sums(samples, block.common[said], rooms, extra)
-            own = np.union1d(said, special.ears) if special else said
+            own = said if heard.own is None else heard.own
+            if special:
+                own = np.union1d(own, special.ears)
             hears = np.concatenate((total, total[block.common[own]]))
             hears[rooms + np.searchsorted(own, said)] -= samples
             place = block.common.copy()
@@ -223,15 +232,36 @@ class Engine:
             else:
                 place = place[sends]
         if len(leg):
-            self.transcoder.say(leg, hears, place)
+            self.transcoder.say(leg, hears, place, block.rate)
 
-    def _room_play(self, rooms: I32) -> I32:
-        """int32[rooms, 160]: what rooms hear besides their members."""
-        extra = np.zeros((len(rooms), FRAME_SAMPLES), np.int32)
+    def _fade(self, block: Block, said: Index | None, samples: I16, extra: I32 | None) -> None:
+        """What is said in rooms whose rate changes: out with the last frame at the old one, in with the first at the new one."""
+        common = block.common if said is None else block.common[said]
+        for place, room in enumerate(block.room.tolist()):
+            rises = self.fading.get(room)
+            if rises is None:
+                continue
+            curve = fade(block.rate, rises) * np.float32(room not in self.faded)
+            mine = np.flatnonzero(common == place)
+            samples[mine] = np.rint(samples[mine] * curve)
+            if extra is not None:
+                extra[place] = np.rint(extra[place] * curve)
+            if rises:
+                del self.fading[room]
+            else:
+                self.faded.add(room)
+
+    def _frame(self, at: int, first: int, rate: int) -> I16:
+        """int16[20 ms]: a frame of the bank."""
+        return np.asarray(self.bank.samples[at] if rate == RATES[0] else self.bank.at_rate(np.array([at]), np.array([first]), rate)[0])
+
+    def _room_play(self, rooms: I32, rate: int) -> I32:
+        """int32[rooms, 20 ms]: what rooms hear besides their members."""
+        extra = np.zeros((len(rooms), frame_samples(rate)), np.int32)
         for place, room in enumerate(rooms.tolist()):
             tones = self.room_tones.get(room)
             if tones:
-                extra[place] = self.bank.samples[tones[0].first]
+                extra[place] = self._frame(tones[0].first, tones[0].first - 1, rate)
                 tones[0] = Source(tones[0].first + 1, tones[0].end)
                 if tones[0].first == tones[0].end:
                     del tones[0]
@@ -240,7 +270,7 @@ class Engine:
             play = self.room_plays.get(room)
             if play is None:
                 continue
-            extra[place] += self.bank.samples[play.at]
+            extra[place] += self._frame(play.at, play.first, rate)
             at = play.at + 1
             if at == play.end and play.loop:
                 at = play.first
@@ -263,7 +293,7 @@ class Engine:
             for row in np.flatnonzero(mix.leg == leg).tolist():
                 hears: I32 | I16 = mix.hears[row if mix.place is None else int(mix.place[row])]
                 if legs.feed[leg] != FEED_MIX:
-                    hears = self.bank.samples[legs.play_at[leg]]
+                    hears = self._frame(int(legs.play_at[leg]), int(legs.play_first[leg]), int(legs.room_rate[leg]))
                 if recording.channels == 1:
                     recording.put(_saturated(mix.of(row) + hears))
                 else:
@@ -294,7 +324,11 @@ class Engine:
             place = (codec[plain] == PCMA) * len(bank.samples) + at[plain]
             self.sender.audio(leg[plain], bank.coded.reshape(-1, FRAME_SAMPLES)[place], FRAME_SAMPLES)
         if how_many(plain) < len(plain):
-            self.transcoder.say(leg[~plain], bank.samples[at[~plain]].astype(np.int32))
+            leg, at = leg[~plain], at[~plain]
+            rates = self.legs.room_rate[leg]
+            for rate in np.unique(rates).tolist():
+                mine, frame = leg[rates == rate], at[rates == rate]
+                self.transcoder.say(mine, bank.at_rate(frame, self.legs.play_first[mine], rate).astype(np.int32), rate=rate)
 
     def close(self) -> None:
         """Say BYE for all legs, finish files."""

@@ -14,6 +14,7 @@ import numpy as np
 from media import gain
 from media.arrays import I16, I32, Index
 from media.legs import Legs
+from media.rates import FRAMES_PER_SECOND
 
 
 class Special(NamedTuple):
@@ -80,12 +81,12 @@ class Hearing:
             leg: intp[n]: of the block.
             voices: as in `Special`.
             said: intp[k]: rows of the block that ``samples`` are of; None: all.
-            samples: int16[k, any], changed in place.
+            samples: int16[k, 20 ms], changed in place.
 
         Returns:
             what is whispered.
         """
-        legs = self._legs
+        legs, rate = self._legs, samples.shape[1] * FRAMES_PER_SECOND
         place = voices
         if said is not None:
             place = np.flatnonzero(np.isin(said, voices))
@@ -93,7 +94,7 @@ class Hearing:
             pauses = pauses[legs.leveled[pauses]]
             if len(pauses):
                 state = legs.loudness[pauses]
-                gain.level(state, np.zeros((len(pauses), samples.shape[1]), np.int16))
+                gain.level(state, np.zeros((len(pauses), samples.shape[1]), np.int16), rate)
                 legs.loudness[pauses] = state
         if not len(place):
             return []
@@ -101,7 +102,7 @@ class Hearing:
         leveled = np.flatnonzero(legs.leveled[who])
         if len(leveled):
             state = legs.loudness[who[leveled]]
-            samples[place[leveled]] = gain.level(state, samples[place[leveled]])
+            samples[place[leveled]] = gain.level(state, samples[place[leveled]], rate)
             legs.loudness[who[leveled]] = state
         louder = np.flatnonzero(legs.gain_in[who] != 0)
         if len(louder):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from media import coders, gain, slip
+from media import coders, gain, rates, slip
 from media.addresses import ADDRESS_BYTES
 from media.arrays import CAPACITY_PLACE, F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.comfort_noise import ComfortNoise
@@ -23,7 +23,7 @@ from media.srtp.suites import KEY_BYTES_MAX
 from media.tones import activity, answering
 from media.tones.listener import Listener
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 FRAME_SAMPLES = 160
 """Samples of 20 ms at 8 kHz: what a tick of a leg plays and sends."""
 FRAME_SECONDS = 0.020
@@ -32,8 +32,8 @@ RING_FRAMES = 16
 HALF_SAMPLES = FRAME_SAMPLES // 2
 PACKET_BYTES_MAX = 1280
 """Longest payload of Opus that is kept (RFC 6716 section 3.2.1: 1275)."""
-PCM_SAMPLES = 1120
-"""Decoded samples that may wait: 140 ms."""
+PCM_SAMPLES = 6720
+"""Decoded samples that may wait: 140 ms at 48 kHz."""
 DIGIT_EAR = Listener(("dtmf",))
 LINE_EAR = Listener(("fax", "progress"))
 NOISE = ComfortNoise(FRAME_SAMPLES)
@@ -208,7 +208,7 @@ class Legs:
     """The last frame was made up: the next one is faded in."""
     concealment: Annotated[NDArray[Any], coders.CONCEALMENT.state]
     concealment_wide: Annotated[NDArray[Any], coders.CONCEALMENT_WIDE.state]
-    """Of G.722."""
+    """Of G.722 and L16 at 16 kHz."""
 
     # Codecs with a memory (`media.coding`); touched only where such a codec is used
     packets: Annotated[U8, 2 * RING_FRAMES, PACKET_BYTES_MAX]
@@ -216,7 +216,7 @@ class Legs:
     packet_size: Annotated[I16, 2 * RING_FRAMES]
     packet_stamp: Annotated[I32, 2 * RING_FRAMES]
     pcm: Annotated[I16, PCM_SAMPLES]
-    """Decoded and not yet heard."""
+    """Decoded and not yet heard: of Opus at the rate of the room, of L16 at its own."""
     pcm_count: I16
     pcm_at: I64
     """Where they begin: number of the 10 ms of the stream."""
@@ -226,9 +226,17 @@ class Legs:
     """Leg that it hears the packets of, encoded once for all who hear the same; -1: its own."""
     encoder: Annotated[U8, coders.ENCODER_BYTES]
     decoder: Annotated[U8, coders.DECODER_BYTES]
-    narrow: Annotated[NDArray[Any], coders.WIDE_TO_ROOM.state]
-    """Of the resampler from 16 to 8 kHz."""
-    widen: Annotated[NDArray[Any], coders.ROOM_TO_WIDE.state]
+    best_rate: U16
+    """Highest rate of `media.rates` that its codec has, Hz."""
+    room_rate: U16
+    """Rate that it is decoded and encoded at for its room, Hz."""
+    tail: U8
+    """Frames that the filters still hold something of it (`media.rates`)."""
+    history_in: Annotated[I16, rates.HISTORY_IN]
+    """Of the filter from the codec's rate to the room's."""
+    history_out: Annotated[I16, rates.HISTORY_OUT]
+    history_ear: Annotated[I16, rates.HISTORY_OUT]
+    """Of the filter to 8 kHz for who listens (`media.listening`)."""
 
     # The stream that goes out
     ssrc_out: U32
@@ -387,6 +395,7 @@ class Legs:
         for index in (self.ssrc_secured, self.index_in, self.index_out, self.report_index_in):
             index[leg] = -1
         self.round_trip[leg] = -1.0
+        self.best_rate[leg] = self.room_rate[leg] = rates.RATES[0]
         self.stamp[leg] = self.packet_stamp[leg] = self.whispers[leg] = self.ignores[leg] = -1
         return leg
 
@@ -395,7 +404,8 @@ class Legs:
         self.used[leg] = False
 
 
-_LARGE = ("packets", "encoder", "decoder", "pcm", "note", "concealment_wide", "digit_ear", "line_ear", "silence_ear", "answer_ear")
+_CODED = ("packets", "encoder", "decoder", "pcm", "concealment_wide", "history_in", "history_out", "history_ear")
+_LARGE = (*_CODED, "note", "digit_ear", "line_ear", "silence_ear", "answer_ear")
 """Not zeroed when a row is given out: they would become real memory for every leg."""
 
 

@@ -3,6 +3,7 @@
 Rules:
 - Each kind has its own ear, and its state lives with the leg: a process that takes over goes on listening.
 - A leg that is listened to is decoded, whatever it is connected to (`media.switchboard`).
+- Ears hear at 8 kHz: what a room has at another rate is converted for them.
 - A key that came as an event (RFC 4733) a moment ago is not told again for its tone, which some gateways leave in the audio.
 """
 
@@ -12,7 +13,8 @@ import numpy as np
 from numpy import count_nonzero as how_many
 
 from media.arrays import I16, Index
-from media.legs import DIGIT_EAR, FRAME_SAMPLES, LINE_EAR, Legs
+from media.legs import DIGIT_EAR, LINE_EAR, Legs
+from media.rates import FRAMES_PER_SECOND, RATES, Converter
 from media.tones import activity, answering
 from media.tones.activity import SilenceHeard
 from media.tones.answering import AnswerHeard
@@ -37,6 +39,7 @@ class Listening:
 
     def __init__(self, legs: Legs) -> None:
         self._legs = legs
+        self._lower = Converter(legs.history_ear)
         self._sounds: list[Sound] = []
         self.any = False
         """Somebody is listened to."""
@@ -67,13 +70,14 @@ class Listening:
         row = np.flatnonzero(wanted)
         if not len(row):
             return
-        samples: I16 = np.zeros((len(row), FRAME_SAMPLES), np.int16)
+        width = heard.samples.shape[1]
+        samples: I16 = np.zeros((len(row), width), np.int16)
         if heard.row is None:
             samples[:] = heard.samples[row]
         else:
             _, mine, said = np.intersect1d(row, heard.row, assume_unique=True, return_indices=True)
             samples[mine] = heard.samples[said]
-        self._listen(leg[row], samples, now)
+        self._listen(leg[row], self._lower(leg[row], samples, width * FRAMES_PER_SECOND, RATES[0]), now)
 
     def _listen(self, leg: Index, samples: I16, now: float) -> None:
         legs = self._legs

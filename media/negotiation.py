@@ -97,9 +97,9 @@ class Agreement:
         """The peer has to be reached first, by ICE or DTLS or both."""
         return bool(self.fingerprints or self.remote.ufrag)
 
-    def formats(self) -> list[tuple[int, str, str]]:
-        """For our answer: payload type, coding, parameters."""
-        formats = [(self.payload_type, self.codec.label, _parameters(self.codec))]
+    def formats(self, rate: int) -> list[tuple[int, str, str]]:
+        """For our answer: payload type, coding, parameters; ``rate``: highest of our rooms, Hz."""
+        formats = [(self.payload_type, self.codec.label, _parameters(self.codec, rate))]
         if self.event_type:
             formats.append((self.event_type, f"telephone-event/{self.event_rate}", EVENT_PARAMETERS))
         if self.comfort_type:
@@ -111,9 +111,9 @@ class Agreement:
         return REVERSE[self.direction]
 
 
-def _parameters(codec: Codec) -> str:
+def _parameters(codec: Codec, rate: int) -> str:
     """What we say of ourselves in ``a=fmtp``."""
-    return str(coders.OPUS_PARAMETERS) if codec.number == OPUS else ""
+    return coders.opus_parameters(rate) if codec.number == OPUS else ""
 
 
 def _codec(media: Media, kind: int) -> Codec | None:
@@ -211,8 +211,8 @@ def answer(offer: Description, families: Families = (True, False)) -> Agreement:
     raise NotAcceptableError(f"no audio over RTP/AVP, or SRTP with a key or fingerprint, with one of {codecs}")
 
 
-def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
-    """The formats of our own offer, and the kind of each payload type."""
+def offer(rate: int) -> tuple[list[tuple[int, str, str]], dict[int, int]]:
+    """The formats of our own offer, and the kind of each payload type; ``rate``: highest of our rooms, Hz."""
     formats = []
     kinds = {}
     dynamic = 102
@@ -220,7 +220,7 @@ def offer() -> tuple[list[tuple[int, str, str]], dict[int, int]]:
         kind = codec.static_type
         if kind is None:
             kind, dynamic = dynamic, dynamic + 1
-        formats.append((kind, codec.label, _parameters(codec)))
+        formats.append((kind, codec.label, _parameters(codec, rate)))
         kinds[kind] = codec.number
     formats.append((EVENT_TYPE, "telephone-event/8000", EVENT_PARAMETERS))
     kinds[EVENT_TYPE] = EVENT

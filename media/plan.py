@@ -3,7 +3,7 @@
 Rules:
 - A frame lasts 20 ms, a tick 5 ms: legs and rooms are spread over four phases. All legs of a room are in its phase. A phase costs much the
   same for ten legs as for a hundred, so phases are filled one after the other up to `PHASE_LEGS`; beyond that, the emptiest first.
-- Within a phase, rooms lie behind each other by size; a block is some rooms of one size, about `BLOCK_ROWS` legs.
+- Within a phase, rooms lie behind each other by rate and size; a block is some rooms of one rate and size, about `BLOCK_ROWS` legs.
 - A plan holds until somebody comes, goes or is connected otherwise.
 """
 
@@ -26,7 +26,7 @@ FEED_NOTHING, FEED_MIX, FEED_PLAY = 0, 1, 2
 
 
 class Block(NamedTuple):
-    """Rooms of one size."""
+    """Rooms of one size and rate."""
 
     leg: Index
     """intp[rooms * size], room by room."""
@@ -41,6 +41,8 @@ class Block(NamedTuple):
     """Level up to which a frame is left out; -1: none is."""
     special: Special | None
     """Who does not simply hear all others."""
+    rate: int
+    """That the rooms are mixed at, Hz."""
 
 
 class Phase(NamedTuple):
@@ -67,23 +69,25 @@ def _phase(legs: Legs, leg: Index) -> Phase:
     blocks: list[Block] = []
     if len(mixed):
         size = np.bincount(room)[room]
-        order = np.lexsort((room, size))
-        mixed, room, size = mixed[order], room[order], size[order]
-        for each in np.unique(size).tolist():
-            some = mixed[size == each]
-            rooms = room[size == each][::each]
+        rate = legs.room_rate[mixed]
+        order = np.lexsort((room, size, rate))
+        mixed, room, size, rate = mixed[order], room[order], size[order], rate[order]
+        for hertz, each in sorted(set(zip(rate.tolist(), size.tolist(), strict=True))):
+            mine = (size == each) & (rate == hertz)
+            some = mixed[mine]
+            rooms = room[mine][::each]
             per_block = max(1, BLOCK_ROWS // each)
             for first in range(0, len(rooms), per_block):
                 part = slice(first * each, (first + per_block) * each)
-                blocks.append(_block(legs, some[part], rooms[first : first + per_block], each))
+                blocks.append(_block(legs, some[part], rooms[first : first + per_block], each, hertz))
     return Phase(leg, blocks, leg[legs.feed[leg] == FEED_PLAY])
 
 
-def _block(legs: Legs, leg: Index, room: I32, size: int) -> Block:
+def _block(legs: Legs, leg: Index, room: I32, size: int, rate: int) -> Block:
     sends = legs.sends[leg] & (legs.feed[leg] == FEED_MIX)
     quiet = -1 if size == 1 else 0 if size <= EXACT_SIZE_MAX else levels.QUIET
     common = np.repeat(np.arange(len(room)), size)
-    return Block(leg, room, size, common, None if sends.all() else np.flatnonzero(sends), quiet, special(legs, leg))
+    return Block(leg, room, size, common, None if sends.all() else np.flatnonzero(sends), quiet, special(legs, leg), rate)
 
 
 def best(legs: Legs) -> int:

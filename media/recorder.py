@@ -3,6 +3,7 @@
 Rules:
 - The tick puts frames into a block of one second; full blocks wait in a queue of `BLOCKS_MAX`; what finds it full is left out, and said.
 - A file that can't be written any more (the disk is full) ends there, at a whole sample, and that is said; the others go on.
+- A file has the rate of what is heard first; where the room changes its own, the rest is converted.
 - The header is made right when the recording ends; a file whose process died still holds the samples.
 - What is said of a recording waits in `Recorder.notes` for the tick: at most one error, and the end.
 """
@@ -11,14 +12,15 @@ import errno
 import os
 import queue
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from media import wav
 from media.arrays import I16
-from media.legs import FRAME_SAMPLES
-from media.sources import RATE
+from media.rates import FRAMES_PER_SECOND, RATES
+from media.resample import resampler
 
 BLOCK_FRAMES = 50
 BLOCKS_MAX = 2000
@@ -40,8 +42,12 @@ class Recording:
 
     def __init__(self, recorder: "Recorder", file: int, channels: int) -> None:
         self._recorder, self.file, self.channels = recorder, file, channels
-        self._block = self._fresh()
+        self.rate = RATES[0]
+        """Hz; what is put first says it."""
+        self._block: I16 = np.zeros((0, 0, channels), np.int16)
         self._frames = 0
+        self._converting: dict[tuple[int, int], NDArray[Any]] = {}
+        """Channel and its rate to the state of its resampler."""
         self.id = ""
         """Of the recording, in its notes."""
         self.paused = False
@@ -54,17 +60,27 @@ class Recording:
         """Nothing more can be written; the thread's."""
 
     def _fresh(self) -> I16:
-        return np.zeros((BLOCK_FRAMES, FRAME_SAMPLES, self.channels), np.int16)
+        return np.zeros((BLOCK_FRAMES, self.rate // FRAMES_PER_SECOND, self.channels), np.int16)
 
     def put(self, *channels: I16) -> None:
-        """Add a frame: int16[160] for each channel."""
+        """Add a frame: int16[20 ms] for each channel."""
         if self.paused:
             return
+        rate = len(channels[0]) * FRAMES_PER_SECOND
+        if not len(self._block):
+            self.rate = rate
+            self._block = self._fresh()
         for number, samples in enumerate(channels):
-            self._block[self._frames, :, number] = samples
+            self._block[self._frames, :, number] = samples if rate == self.rate else self._convert(number, samples, rate)
         self._frames += 1
         if self._frames == BLOCK_FRAMES:
             self._flush()
+
+    def _convert(self, channel: int, samples: I16, rate: int) -> I16:
+        convert = resampler(rate, self.rate)
+        state = self._converting.setdefault((channel, rate), np.zeros(1, convert.state))
+        converted: I16 = convert(state, samples[None])
+        return np.asarray(converted[0])
 
     def _flush(self) -> None:
         if not self._recorder.write(self, self._block[: self._frames]):
@@ -86,7 +102,7 @@ class Recorder:
         self._thread: threading.Thread | None = None
 
     def open(self, path: str, channels: int) -> Recording:
-        """Begin a file of 16 bits at 8 kHz.
+        """Begin a file of 16 bits.
 
         Raises:
             OSError: it can't be written.
@@ -94,7 +110,7 @@ class Recorder:
         # Non-blocking: a pipe that nobody reads is refused, not waited for.
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
         try:
-            os.write(file, wav.header(RATE, channels, 0))
+            os.write(file, wav.header(RATES[0], channels, 0))
         except OSError:
             os.close(file)
             raise
@@ -153,7 +169,7 @@ class Recorder:
         width = 2 * recording.channels
         size = recording.written // width * width
         os.ftruncate(recording.file, wav.HEADER_BYTES + size)
-        os.pwrite(recording.file, wav.header(RATE, recording.channels, size), 0)
+        os.pwrite(recording.file, wav.header(recording.rate, recording.channels, size), 0)
 
     def close(self) -> None:
         """Write what waits, and end the thread."""

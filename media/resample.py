@@ -51,6 +51,11 @@ def _prototype(rate_in: int, rate_out: int, up: int) -> tuple[F64, int]:
     return taps * (up / taps.sum()), delay
 
 
+def history_samples(rate_in: int, rate_out: int) -> int:
+    """Samples of the input rate that a leg's state holds."""
+    return 2 * _prototype(rate_in, rate_out, rate_out // gcd(rate_in, rate_out))[1]
+
+
 class Resampler:
     """Converts rows of samples from one rate to another.
 
@@ -123,7 +128,7 @@ class Resampler:
         if self._kind == np.int16:
             np.rint(result, out=result)
             np.clip(result, -32768, 32767, out=result)
-        return result.reshape(legs, -1).astype(self._kind, copy=False)
+        return result.reshape(legs, self.outputs(count)).astype(self._kind, copy=False)
 
 
 @lru_cache(maxsize=len(RATES) ** 2)

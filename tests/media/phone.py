@@ -95,10 +95,15 @@ def audio_port(description: bytes) -> int:
 class Bench:
     """A processor whose clock stands still until a test turns it."""
 
-    def __init__(self, legs_max: int = 64, rtp_timeout_seconds: float = 60.0) -> None:
+    def __init__(self, legs_max: int = 64, rtp_timeout_seconds: float = 60.0, room_rate_max: Any = 16000) -> None:
         self.now = 1000.0
         self.configuration = MediaConfiguration(
-            host="127.0.0.1", rtp_port_first=41000, rtp_port_last=42999, legs_max=legs_max, rtp_timeout_seconds=rtp_timeout_seconds
+            host="127.0.0.1",
+            rtp_port_first=41000,
+            rtp_port_last=42999,
+            legs_max=legs_max,
+            rtp_timeout_seconds=rtp_timeout_seconds,
+            room_rate_max=room_rate_max,
         )
         self.processor = MediaProcessor(self.configuration, {}, self.now)
         self.phones: list[Phone] = []

@@ -50,7 +50,7 @@ def test_our_answer_refuses_what_is_not_taken() -> None:
     description = sdp.parse(OFFER)
     agreement = negotiation.answer(description)
     media = [sdp.refused(section) for section in description.media]
-    media[1] = sdp.audio(4000, agreement.protocol, agreement.formats(), agreement.answer_direction(), agreement.mux, 4001)
+    media[1] = sdp.audio(4000, agreement.protocol, agreement.formats(16000), agreement.answer_direction(), agreement.mux, 4001)
     text = sdp.write(sdp.Local("127.0.0.2", 5, 2), media).decode()
     assert text.splitlines() == [
         "v=0",
@@ -107,7 +107,7 @@ def test_hold(direction: str, host: str, receives: bool, sends: bool, ours: str)
 
 
 def test_an_answer_to_our_offer() -> None:
-    formats, kinds = negotiation.offer()
+    formats, kinds = negotiation.offer(16000)
     assert [kind for kind, _, _ in formats] == [kind for kind in kinds if kind != 13]
     reply = b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"
     agreement = negotiation.accept(sdp.parse(reply), kinds)
