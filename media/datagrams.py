@@ -30,7 +30,7 @@ MSG_DONTWAIT = 0x40
 SO_TIMESTAMPNS = 35
 _STAMP_BYTES = 32
 """struct cmsghdr and a struct timespec."""
-_NANOSECONDS = np.array([1_000_000_000, 1])
+_SECONDS = np.array([1.0, 1e-9])
 
 _HEADER = np.dtype(
     {
@@ -57,7 +57,7 @@ def pointers(rows: U8) -> U64:
 
 
 def stamped(side: socket.socket) -> None:
-    """Let the kernel stamp what comes to a socket, for `Inbox.ages`."""
+    """Let the kernel stamp what comes to a socket, for `Inbox.arrivals`."""
     side.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
 
@@ -103,14 +103,14 @@ class Inbox:
         self._place = self._header.ctypes.data
         self._message = pointers(self._header.view(np.uint8).reshape(BATCH, _HEADER_BYTES))
 
-    def ages(self, count: int, most: float) -> F64:
-        """float64[count]: how long ago the first rows came, seconds, 0 to ``most``; to be asked once for every batch."""
-        now = time.clock_gettime_ns(time.CLOCK_REALTIME)
-        age: F64 = (now - self._stamp[:count] @ _NANOSECONDS) * 1e-9
+    def arrivals(self, count: int, now: float, most: float) -> F64:
+        """float64[count]: when the first rows came, seconds, ``now - most`` to ``now``; to be asked once for every batch."""
+        came: F64 = self._stamp[:count] @ _SECONDS
         self._stamp_bytes[:count] = _STAMP_BYTES
-        np.maximum(age, 0.0, out=age)
-        np.minimum(age, most, out=age)
-        return age
+        came += now - time.time()
+        np.maximum(came, now - most, out=came)
+        np.minimum(came, now, out=came)
+        return came
 
     def receive(self, fd: int, first: int) -> int:
         """Take what waits at a socket into the rows from ``first`` on; how many came (0: nothing, or the socket failed)."""
@@ -167,6 +167,17 @@ class Outbox:
         self._iovlen: U64 = self._header["iovlen"]
         self.unsent = 0
         """Datagrams that the kernel did not take."""
+
+    def point(self, iovs: U64) -> None:
+        """Let every datagram always be of the same ``iovec``, uint64[BATCH]: only who it goes to is told then, by `address`."""
+        self._iov[:] = iovs
+        self._iovlen.fill(1)
+
+    def address(self, names: U64) -> int:
+        """Address the first datagrams, after `point`; returns how many."""
+        count = len(names)
+        self._name[:count] = names
+        return count
 
     def load(self, names: U64, iovs: U64, pieces: int) -> int:
         """Address the next datagrams: pointers to ``sockaddr_in`` and to ``pieces`` ``iovec`` each; returns how many."""

@@ -123,8 +123,9 @@ def _codec(media: Media, kind: int) -> Codec | None:
 
 
 def _types(media: Media) -> list[int]:
-    """Payload types of a section; formats that are no payload types are left out."""
-    return [int(text) for text in media.formats if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128]
+    """Payload types of a section; what is none is left out, and what with a marker looks like RTCP (64 to 95, RFC 5761 section 4)."""
+    types = [int(text) for text in media.formats if text.isascii() and text.isdigit() and len(text) <= 3]
+    return [number for number in types if number < 64 or 95 < number < 128]
 
 
 def _literal(host: str, six: bool) -> bool:

@@ -7,6 +7,16 @@ import numpy as np
 from media.arrays import F64, I64, U8, U16, U32, Bool, Index
 
 
+class Rows(NamedTuple):
+    """Rows of the inbox that are RTP, at most one a leg; fields as in `Packets`."""
+
+    row: Index
+    where: Index | slice
+    leg: Index
+    size: I64
+    kind: U8
+
+
 class Packets(NamedTuple):
     """RTP packets, at most one a leg, in host byte order."""
 
@@ -17,18 +27,18 @@ class Packets(NamedTuple):
     leg: Index
     """intp[n]."""
     size: I64
-    """int64[n]: bytes, header of 12 included; extension, CSRCs and padding are off."""
+    """int64[n]: bytes of payload; extension, CSRCs and padding are off."""
     sequence: U16
     timestamp: U32
     kind: U8
     """`media.codecs`."""
-    age: F64
-    """float64[n]: how long ago they came, seconds."""
+    came: F64
+    """float64[n]: when they came, seconds."""
 
     def pick(self, which: Bool) -> "Packets":
         """Those of them for which ``which`` holds; itself if all do."""
         if np.count_nonzero(which) == len(which):
             return self
-        row, _, leg, size, sequence, timestamp, kind, age = self
+        row, _, leg, size, sequence, timestamp, kind, came = self
         row = row[which]
-        return Packets(row, row, leg[which], size[which], sequence[which], timestamp[which], kind[which], age[which])
+        return Packets(row, row, leg[which], size[which], sequence[which], timestamp[which], kind[which], came[which])

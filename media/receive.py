@@ -25,7 +25,7 @@ from media.datagrams import BATCH, DATAGRAM_BYTES_MAX, Inbox
 from media.events import EventsIn
 from media.jitter import PAYLOAD_SAMPLES_MAX, JitterRing, PacketRing, Playout
 from media.legs import NOISE, Legs
-from media.packets import Packets
+from media.packets import Packets, Rows
 from media.relay import Relay
 from media.rtcp import ReportsIn
 from media.sequence import Streams
@@ -43,7 +43,6 @@ ROUNDS_PER_SECOND = 1600
 BATCHES_MAX = 64
 OWN_ROUNDS_MAX = 4
 HEADER_BYTES = 12
-_HEADER, _PAYLOAD_MAX = np.uint32(HEADER_BYTES), np.uint32(DATAGRAM_BYTES_MAX - HEADER_BYTES)
 
 
 class Ways(NamedTuple):
@@ -107,7 +106,7 @@ class Receiver:
         self._timestamp = data[:, 4:8].view(">u4")[:, 0]
         self._ssrc = data[:, 8:12].view(">u4")[:, 0]
         self._strangers = 0
-        self._age: F64 = np.zeros(BATCH)
+        self._came: F64 = np.zeros(BATCH)
         self._since = self._before = 0.0
         self._rounds = ROUNDS_MAX
         """Rounds that may be taken now besides the first of each batch."""
@@ -134,15 +133,16 @@ class Receiver:
                 if self._guard.any:
                     self._guard.opened.fill(False)
                 leg = self._rtp.find(inbox.key[:count])
-                if how_many(leg < 0):
+                known = how_many(leg < 0) == 0
+                if not known:
                     self._meet(leg, count)
-                self._take(leg, count, now)
+                self._take(leg, known, count, now)
             if count < BATCH:
                 break
         for _ in range(BATCHES_MAX):
             count = inbox.receive(self._sockets.rtcp, 0)
             if count:
-                inbox.ages(count, 0.0)
+                inbox.arrivals(count, now, 0.0)
                 self._take_reports(self._rtcp.find(inbox.key[:count]), self._order[:count], now)
             if count < BATCH:
                 break
@@ -175,12 +175,14 @@ class Receiver:
     def _take_own(self, count: int, now: float) -> None:
         """Rows of own sockets: a leg's source must be the one that it holds, or it is latched onto now."""
         legs = self._legs
-        self._guard.opened.fill(False)
+        if self._guard.any:
+            self._guard.opened.fill(False)
         leg = self._owner[:count] >> 1
         is_rtcp = (self._owner[:count] & 1) > 0
         if self._links:
             self._reach(leg, is_rtcp, count, now)
         foreign = self._foreign(leg, is_rtcp, count)
+        known = not (self._links or how_many(foreign) or how_many(is_rtcp))
         if how_many(foreign):
             for place in np.flatnonzero(foreign & ~is_rtcp).tolist():
                 self._latch(int(leg[place]), place, now)
@@ -191,7 +193,7 @@ class Receiver:
             row = np.flatnonzero(is_rtcp)
             self._take_reports(leg[row], row, now)
             leg[row] = -1
-        self._take(leg, count, now)
+        self._take(leg, known, count, now)
 
     def _reach(self, leg: Index, is_rtcp: Bool, count: int, now: float) -> None:
         """Take STUN and DTLS out: their rows are no leg's then."""
@@ -289,38 +291,29 @@ class Receiver:
         np.add.at(self._legs.refused, leg[known], 1)
         self.stray += len(leg) - int(how_many(known))
 
-    def _take(self, leg: Index, count: int, now: float) -> None:
-        """Rows ``0 .. count`` of the inbox, each of a leg or -1; RTP, or RTCP on the same port."""
-        self._age = self._inbox.ages(count, self._since)
+    def _take(self, leg: Index, known: bool, count: int, now: float) -> None:
+        """Rows ``0 .. count`` of the inbox, each of a leg or -1 (``known``: none is); RTP, or RTCP on the same port."""
+        self._came = self._inbox.arrivals(count, now, self._since)
         row = self._order[:count]
+        size: I64 = self._inbox.length[:count].astype(np.int64)
+        size -= HEADER_BYTES
+        kind = self._kinds[leg * 128 + (self._second[:count] & 0x7F)]
         # What fills the whole row was cut.
-        sized = self._inbox.length[:count] - _HEADER < _PAYLOAD_MAX
-        bare = sized & (self._first[:count] == 0x80) & (leg >= 0)
-        plain = how_many(bare) == count
-        # Packet types 192 to 223 are RTCP (RFC 5761 section 4).
-        control = (self._second[:count] & 0xE0) == 0xC0
-        if not plain or how_many(control):
-            plain = False
-            good = sized & (leg >= 0) & (self._first[:count] & 0xC0 == 0x80) & ~control
-            reports = np.flatnonzero(control & (leg >= 0))
-            if len(reports):
-                self._take_reports(leg[reports], reports, now)
-            rest = ~good
-            rest[reports] = False
-            self._refuse(leg[rest])
-            row, leg = row[good], leg[good]
-        if self._guard.any and len(row):
-            row, leg = self._admit(row, leg)
-        if not len(row):
-            return
-        self._mark[leg] = row
-        if how_many(self._mark[leg] == row) == len(row):
-            self._packets(row, leg, plain, now)
-            return
+        sized = size.view(np.uint64) < DATAGRAM_BYTES_MAX - HEADER_BYTES
+        bare = self._first[:count] == 0x80
+        if known and not self._guard.any and how_many(kind) == how_many(bare & sized) == count:
+            self._mark[leg] = row
+            if how_many(self._mark[leg] == row) == count:
+                self._packets(Rows(row, slice(0, count), leg, size, kind), now)
+                return
+        else:
+            row, leg = self._sort(leg, row, sized, now)
+            if not len(row):
+                return
         while True:
             self._mark[leg[::-1]] = row[::-1]
             first = self._mark[leg] == row
-            self._packets(row[first], leg[first], plain, now)
+            self._rows(row[first], leg[first], now)
             row, leg = row[~first], leg[~first]
             if not len(row):
                 return
@@ -328,6 +321,35 @@ class Receiver:
                 break
             self._rounds -= 1
         self._refuse(leg)
+
+    def _sort(self, leg: Index, row: Index, sized: Bool, now: float) -> tuple[Index, Index]:
+        """Take what is no RTP of a leg out of a batch: refused, or a report, or not authentic."""
+        count = len(row)
+        # Packet types 192 to 223 are RTCP (RFC 5761 section 4).
+        control = (self._second[:count] & 0xE0) == 0xC0
+        good = sized & (leg >= 0) & (self._first[:count] & 0xC0 == 0x80) & ~control
+        if how_many(good) < count:
+            reports = np.flatnonzero(control & (leg >= 0))
+            if len(reports):
+                self._take_reports(leg[reports], reports, now)
+            rest = ~good
+            rest[reports] = False
+            self._refuse(leg[rest])
+            row, leg = row[good], leg[good]
+        return self._admit(row, leg) if self._guard.any and len(row) else (row, leg)
+
+    def _rows(self, row: Index, leg: Index, now: float) -> None:
+        """Rows of RTP, at most one a leg, whatever their headers hold."""
+        size: I64 = self._inbox.length[row].astype(np.int64) - HEADER_BYTES
+        if how_many(self._first[row] != 0x80):
+            row, leg, size = self._bare(row, leg, size)
+        kind = self._kinds[leg * 128 + (self._second[row] & 0x7F)]
+        if how_many(kind) < len(kind):
+            self._legs.refused[leg[kind == 0]] += 1
+            known = kind > 0
+            row, leg, size, kind = row[known], leg[known], size[known], kind[known]
+        if len(row):
+            self._packets(Rows(row, row, leg, size, kind), now)
 
     def _admit(self, row: Index, leg: Index) -> tuple[Index, Index]:
         """Open packets of secured legs; what is not authentic is refused."""
@@ -339,26 +361,17 @@ class Receiver:
         self._refuse(leg[~good])
         return row[good], leg[good]
 
-    def _packets(self, row: Index, leg: Index, plain: bool, now: float) -> None:
-        """RTP, at most one packet a leg; ``plain``: with nothing but twelve bytes of header."""
-        legs, inbox = self._legs, self._inbox
-        where = slice(int(row[0]), int(row[-1]) + 1) if row[-1] - row[0] + 1 == len(row) else row
-        size: I64 = inbox.length[where].astype(np.int64)
-        if not plain and how_many(self._first[where] != 0x80):
-            row, leg, size = self._bare(row, leg, size)
-            where = row
-        kind = self._kinds[leg * 128 + (self._second[where] & 0x7F)]
+    def _packets(self, rows: Rows, now: float) -> None:
+        """RTP of kinds that are known, at most one packet a leg."""
+        legs = self._legs
+        row, where, leg, size, kind = rows
         sequence, timestamp = self._sequence[where].astype(np.uint16), self._timestamp[where].astype(np.uint32)
-        packets = Packets(row, where, leg, size, sequence, timestamp, kind, self._age[where])
-        if how_many(kind) < len(kind):
-            legs.refused[leg[kind == 0]] += 1
-            packets = packets.pick(kind > 0)
-        ssrc = self._ssrc[packets.where].astype(np.uint32)
-        good = self._streams.check(packets.leg, ssrc, packets.sequence, packets.timestamp, now)
+        packets = Packets(row, where, leg, size, sequence, timestamp, kind, self._came[where])
+        good = self._streams.check(leg, self._ssrc[where], sequence, timestamp, now)
         if good is not None:
             packets = packets.pick(good)
         leg, kind = packets.leg, packets.kind
-        legs.bytes_in[leg] += packets.size - HEADER_BYTES
+        legs.bytes_in[leg] += packets.size
         changed = kind != legs.codec_in[leg]
         if not how_many(changed):
             self._audio(packets, now)
@@ -389,12 +402,12 @@ class Receiver:
             self._transcoder.listen(some.leg, some.kind)
         self._audio(packets.pick(audio), now)
         self._quiet(packets.pick(packets.kind == COMFORT))
-        event = packets.pick((packets.kind == EVENT) & (packets.size >= HEADER_BYTES + 4))
+        event = packets.pick((packets.kind == EVENT) & (packets.size >= 4))
         self._events.put(event.leg, event.timestamp, self._inbox.data[event.row, HEADER_BYTES : HEADER_BYTES + 4], now)
 
     def _quiet(self, packets: Packets) -> None:
         """Peers that are silent from now on, and what that sounds like (RFC 3389)."""
-        leg, size = packets.leg, packets.size - HEADER_BYTES
+        leg, size = packets.leg, packets.size
         if len(leg):
             self._legs.quiet[leg] = self._hushed = True
             payload = self._inbox.data[packets.row, HEADER_BYTES : HEADER_BYTES + COMFORT_BYTES_MAX]
@@ -405,8 +418,8 @@ class Receiver:
     def _audio(self, packets: Packets, now: float) -> None:
         """Times of audio packets, and their way into the ring where ticks want them."""
         legs = self._legs
-        row, _, leg, size, _, timestamp, _, age = packets
-        position = self._streams.place(leg, timestamp, now - age)
+        row, _, leg, size, _, timestamp, _, came = packets
+        position = self._streams.place(leg, timestamp, came)
         if self._hushed:
             legs.quiet[leg] = False
         if not self.rings:
@@ -414,8 +427,8 @@ class Receiver:
         wanted = legs.ring_wanted[leg]
         if not how_many(wanted):
             return
-        wait = self._wait(leg) + age
-        wanted &= (size - (HEADER_BYTES + 1)).view(np.uint64) < PAYLOAD_SAMPLES_MAX
+        wait = self._wait(leg) + (now - came)
+        wanted &= (size - 1).view(np.uint64) < PAYLOAD_SAMPLES_MAX
         if how_many(wanted) < len(wanted):
             row, leg, size, position, wait = row[wanted], leg[wanted], size[wanted], position[wanted], wait[wanted]
             if not len(row):
@@ -435,13 +448,12 @@ class Receiver:
 
     def _store(self, row: Index, leg: Index, size: I64, position: I64, wait: F64) -> None:
         """Codecs of 8 bits a sample: a byte is a sample."""
-        length = size - HEADER_BYTES
-        wanted = self._playout.arrive(leg, position, length, wait)
+        wanted = self._playout.arrive(leg, position, size, wait)
         if wanted is not None:
-            row, leg, length, position = row[wanted], leg[wanted], length[wanted], position[wanted]
+            row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
             if not len(row):
                 return
-        self._ring.put(leg, position, length, self._payload(row, int(length.max()) + HEADER_BYTES))
+        self._ring.put(leg, position, size, self._payload(row, int(size.max()) + HEADER_BYTES))
 
     def _store_packets(self, row: Index, leg: Index, size: I64, position: I64, wait: F64) -> None:
         """Opus, whose packets say their duration themselves, and L16, of which whole 10 ms are taken."""
@@ -451,8 +463,8 @@ class Receiver:
         length = np.zeros(len(row), np.int64)
         linear = codec != OPUS
         if how_many(linear):
-            length[linear] = linear_samples(size[linear] - HEADER_BYTES, scale[linear] * RATE)
-            size = np.where(linear, HEADER_BYTES + 2 * length * scale, size)
+            length[linear] = linear_samples(size[linear], scale[linear] * RATE)
+            size = np.where(linear, 2 * length * scale, size)
         said = np.flatnonzero(~linear)
         length[said] = [packet_samples(data) for data in map(bytes, self._inbox.data[row[said], HEADER_BYTES : HEADER_BYTES + 2])]
         valid = length > 0
@@ -461,7 +473,7 @@ class Receiver:
         if wanted is not None:
             row, leg, size, position = row[wanted], leg[wanted], size[wanted], position[wanted]
         if len(row):
-            self._packet_ring.put(leg, position, size - HEADER_BYTES, self._payload(row, int(size.max())))
+            self._packet_ring.put(leg, position, size, self._payload(row, int(size.max()) + HEADER_BYTES))
 
     def _wait(self, leg: Index) -> F64:
         """float64[n]: seconds until the next tick of each leg."""
@@ -470,7 +482,7 @@ class Receiver:
     def _bare(self, row: Index, leg: Index, size: I64) -> tuple[Index, Index, I64]:
         """Take CSRCs, header extension and padding off (RFC 3550 section 5.1); rows that contradict themselves are refused."""
         data = self._inbox.data
-        first = self._first[row]
+        first, size = self._first[row], size + HEADER_BYTES
         begin = HEADER_BYTES + 4 * (first & 0x0F).astype(np.int64)
         extended = (first & 0x10) > 0
         place = np.minimum(begin, DATAGRAM_BYTES_MAX - 4)
@@ -490,4 +502,4 @@ class Receiver:
             np.minimum(column, DATAGRAM_BYTES_MAX - 1, out=column)
             data[row[moved], HEADER_BYTES : HEADER_BYTES + column.shape[1]] = data[row[moved][:, None], column]
         self._first[row] = 0x80
-        return row, leg, end - begin + HEADER_BYTES
+        return row, leg, end - begin

@@ -10,9 +10,9 @@ Rules:
 import numpy as np
 from numpy import count_nonzero as how_many
 
-from media.arrays import I64, U8, U16, U64, Index
+from media.arrays import I64, U8, U16, U64, Bool, Index
 from media.codecs import COMFORT, EVENT, PCMA
-from media.datagrams import Inbox, Outbox, pointers
+from media.datagrams import BATCH, Inbox, Outbox, pointers
 from media.g711 import CHANGE_PAIRS
 from media.legs import FRAME_SECONDS, Legs
 from media.packets import Packets
@@ -33,6 +33,12 @@ class Relay:
         self._sockets = sockets
         self._guard = guard
         self.outbox = Outbox(sockets.ring)
+        self._straight = Outbox()
+        iov = np.zeros((BATCH, 2), np.uint64)
+        iov[:, 0] = pointers(inbox.data)
+        self._size: U64 = iov[:, 1]
+        self._iov = iov
+        self._straight.point(pointers(iov.view(np.uint8)))
         self._address: U64 = pointers(legs.address)
         data = inbox.data
         self._place: U64 = pointers(data)
@@ -45,16 +51,20 @@ class Relay:
     def send(self, packets: Packets, target: Index, now: float) -> None:
         """Send packets on to ``target``, intp[n]; their rows of the inbox are written over."""
         legs = self._legs
-        source = packets.leg << 32 | legs.ssrc_in[packets.leg]
-        changed = legs.relay_source[target] != source
+        # Another SSRC of the same leg has cleared it (`media.sequence`).
+        changed = legs.relay_source[target] >> 32 != packets.leg
         if how_many(changed):
-            self._join(packets.pick(changed), target[changed], source[changed], now)
+            self._join(packets.pick(changed), target[changed], now)
         codec = legs.codec[target]
         kind_out = legs.payload_type[target]
-        if how_many(packets.kind != codec):
-            packets, target, kind_out = self._translate(packets, target, codec, kind_out)
-            if not len(target):
-                return
+        differs = packets.kind != codec
+        if how_many(differs):
+            if how_many(np.maximum(packets.kind, codec) > PCMA) == 0:
+                self._change(packets, differs)
+            else:
+                packets, target, kind_out = self._translate(packets, target, codec, kind_out)
+                if not len(target):
+                    return
         row, where, _, size, sequence, timestamp, _, _ = packets
         sequence = sequence + legs.relay_sequence[target]
         timestamp = timestamp + legs.relay_timestamp[target]
@@ -77,15 +87,21 @@ class Relay:
         self._timestamp[where] = timestamp
         self._ssrc[where] = legs.ssrc_out[target]
         legs.packets_out[target] += 1
-        legs.bytes_out[target] += size - 12
+        legs.bytes_out[target] += size
         if self._guard.any:
-            row, target, size = self._seal(row, target, size, sequence)
-            if not len(row):
-                return
-            where = row
-        self._inbox.size[where] = size
-        self._post(row, where, target)
-        self._inbox.rewind()
+            row, target, size = self._seal(row, target, size + 12, sequence)
+            if len(row):
+                self._inbox.size[row] = size
+                self._post(row, row, target)
+                self._inbox.rewind()
+        elif isinstance(where, slice) and not self._sockets.any_own:
+            # Rows 0 to n, by the shared socket.
+            np.add(size, 12, out=self._size[: len(size)], casting="unsafe")
+            self._straight.send(self._sockets.rtp, 0, self._straight.address(self._address[target]))
+        else:
+            self._inbox.size[where] = size + 12
+            self._post(row, where, target)
+            self._inbox.rewind()
 
     def _translate(self, packets: Packets, target: Index, codec: U8, kind_out: U8) -> tuple[Packets, Index, U8]:
         """Where what comes is not what goes: the other law, events, comfort noise, or nothing that could go on."""
@@ -97,28 +113,25 @@ class Relay:
             packets, target, codec, kind_out = packets.pick(can), target[can], codec[can], kind_out[can]
         differs = (packets.kind != codec) & (packets.kind <= PCMA)
         if how_many(differs):
-            self._change(packets.row, np.where(differs, packets.kind, 0), int(packets.size.max()))
+            self._change(packets, differs)
         return packets, target, kind_out
 
-    def _join(self, packets: Packets, target: Index, source: Index, now: float) -> None:
+    def _join(self, packets: Packets, target: Index, now: float) -> None:
         """Another source for some legs: let its numbers go on from what they sent last."""
         legs = self._legs
-        legs.relay_source[target] = source
+        legs.relay_source[target] = packets.leg << 32 | legs.ssrc_in[packets.leg]
         legs.relay_sequence[target] = legs.sequence_out[target] - packets.sequence
         elapsed = np.maximum((now - legs.clock_out[target]) * legs.clock[target], legs.clock[target] * FRAME_SECONDS)
         legs.relay_timestamp[target] = legs.timestamp_out[target] + elapsed.astype(np.int64).astype(np.uint32) - packets.timestamp
         legs.marker[target] = True
 
-    def _change(self, row: Index, change: U8, longest: int) -> None:
-        """Change the payload of rows of the inbox, two codes a lookup: uint8[n], which of `media.g711.CHANGE`."""
-        end = (longest + 1) // 2
-        together = len(row) == row[-1] - row[0] + 1
-        codes = self._pairs[row[0] : row[-1] + 1, 6:end] if together else self._pairs[row, 6:end]
-        changed = CHANGE_PAIRS.take(np.add(codes, change[:, None] * _PAIRS, dtype=np.intp), mode="clip")
-        if together:
-            codes[:] = changed
-        else:
-            self._pairs[row, 6:end] = changed
+    def _change(self, packets: Packets, differs: Bool) -> None:
+        """Change the payloads for which ``differs`` holds to the other law, two codes a lookup."""
+        where, end = packets.where, (int(packets.size.max()) + 13) // 2
+        codes = self._pairs[where, 6:end]
+        # The law that it is of is the number of its change, 0 of none (`media.g711.CHANGE`).
+        place = np.add(codes, (packets.kind * differs * _PAIRS)[:, None], dtype=np.intp)
+        self._pairs[where, 6:end] = CHANGE_PAIRS.take(place, mode="clip")
 
     def _seal(self, row: Index, target: Index, size: I64, sequence: U16) -> tuple[Index, Index, I64]:
         """Protect packets to secured legs in their rows; those that can't be are dropped."""

@@ -31,7 +31,7 @@ class Streams:
         """Take packets (at most one a leg) into account: which of them count; None: all, and each is newer than those before.
 
         Args:
-            leg: intp[n]; ssrc: uint32[n]; sequence: uint16[n]; timestamp: uint32[n], all in host order.
+            leg: intp[n]; ssrc: uint32[n], in any byte order; sequence: uint16[n]; timestamp: uint32[n].
             now: seconds.
         """
         legs = self._legs
@@ -46,6 +46,7 @@ class Streams:
             legs.received[leg] += 1
             legs.heard[leg] = now
             return None
+        ssrc = ssrc.astype(np.uint32)
         good = self._sources(leg, ssrc, now)
         begins = good & (legs.ssrc_in[leg] != ssrc)
         delta = ahead.view(np.int16).astype(np.int64)
@@ -85,6 +86,9 @@ class Streams:
         legs = self._legs
         legs.lost_before[leg] += self.lost_now(leg)
         legs.received_before[leg] += legs.received[leg]
+        # What was relayed of the source before joins on anew.
+        target = legs.target[leg]
+        legs.relay_source[target[target >= 0]] = -1
         legs.ssrc_in[leg] = ssrc
         legs.ssrc_next[leg] = legs.sequence_bad[leg] = -1
         legs.sequence_max[leg] = legs.sequence_first[leg] = sequence.astype(np.int64) + 65536
@@ -112,7 +116,7 @@ class Streams:
         return np.asarray(np.maximum(expected - legs.received[leg], 0))
 
     def place(self, leg: Index, timestamp: U32, arrived: F64) -> I64:
-        """Where audio packets lie in their streams, int64[n] samples; their arrival (float64[n] seconds, written over) tells of jitter."""
+        """Where audio packets lie in their streams, int64[n] samples; their arrival, float64[n] seconds, tells of jitter."""
         legs = self._legs
         newest = legs.position[leg]
         step = (timestamp - legs.position_base[leg] - newest.astype(np.uint32)).view(np.int32)
@@ -120,10 +124,10 @@ class Streams:
         np.maximum(position, newest, out=newest)
         legs.position[leg] = newest
         rate = legs.rate[leg]
-        arrived *= rate
-        arrived -= position
-        deviation = arrived - legs.transit[leg]
-        legs.transit[leg] = arrived
+        transit = arrived * rate
+        transit -= position
+        deviation = transit - legs.transit[leg]
+        legs.transit[leg] = transit
         np.abs(deviation, out=deviation)
         # A clock that was set is no jitter: a second is the most that counts.
         np.minimum(deviation, rate, out=deviation)

@@ -9,6 +9,7 @@ import pytest
 
 from media import datagrams, receive
 from media.control import Echo, Room
+from media.packets import Rows
 from media.receive import Receiver
 from tests.media.phone import bench
 
@@ -19,9 +20,9 @@ def test_a_flood_of_one_leg_takes_no_more_rounds_than_it_may(monkeypatch: pytest
     rounds: list[int] = []
     taken = Receiver._packets
 
-    def count(self: Receiver, row: Any, leg: Any, plain: bool, now: float) -> None:
-        rounds.append(len(row))
-        taken(self, row, leg, plain, now)
+    def count(self: Receiver, rows: Rows, now: float) -> None:
+        rounds.append(len(rows.row))
+        taken(self, rows, now)
 
     monkeypatch.setattr(Receiver, "_packets", count)
     with bench() as engine:
