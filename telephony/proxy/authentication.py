@@ -29,6 +29,10 @@ MD5_ONLY = ("MD5",)
 MD5_ALONE = ("baresip v0", "baresip v1", "baresip/0", "baresip/1")
 """How the User-Agent of a phone starts that takes no challenge at all where one of several has an algorithm unknown to it
 (baresip before 2.0 says "Function not implemented")."""
+MD5_LAST = ("ws", "wss")
+"""Transports of JsSIP and its kin, which heed the last challenge alone and know only MD5; other such phones heed the first."""
+_PLACE = "\0"
+"""Where the nonce stands in challenges that are kept."""
 _NOBODY: dict[str, str] = {}
 
 
@@ -56,6 +60,7 @@ class Authentication:
         self._nonces = Nonces(secret)
         self._offered = tuple(offered)
         self._counts: OrderedDict[str, int] = OrderedDict()
+        self._lines: dict[tuple[Sequence[str], bool], str] = {}
         self._digits = frozenset(len(name) for name in users if name.isdigit())
 
     def claims(self, user: str) -> bool:
@@ -104,6 +109,16 @@ class Authentication:
         """Values of the challenge's header; ``agent`` is the User-Agent of whom it is for."""
         offered = MD5_ONLY if agent.startswith(MD5_ALONE) else self._offered
         return challenges(self.realm, self._nonces.make(now), stale, offered)
+
+    def challenge_lines(self, now: float, agent: str, transport: str) -> str:
+        """The same as header lines of a 401, each with its line end."""
+        offered = MD5_ONLY if agent.startswith(MD5_ALONE) else self._offered
+        last = transport in MD5_LAST
+        lines = self._lines.get((offered, last))
+        if lines is None:
+            values = challenges(self.realm, _PLACE, False, offered[::-1] if last else offered)
+            lines = self._lines[offered, last] = "".join(f"WWW-Authenticate: {value}\r\n" for value in values)
+        return lines.replace(_PLACE, self._nonces.make(now))
 
     def _counted(self, nonce: str, count: str | None) -> bool:
         """Whether this use of the nonce is new."""

@@ -26,7 +26,7 @@ from telephony.core import Job
 from telephony.dns import system
 from telephony.effects import Admit, Ask, Close, Effect, Reply, Send
 from telephony.jobs.resource import Bound, Lookup
-from telephony.proxy.authentication import NOTHING_CHECKED, Authentication
+from telephony.proxy.authentication import MD5_LAST, NOTHING_CHECKED, Authentication
 from telephony.proxy.counters import Counters
 from telephony.proxy.defence import Defence, Limits
 from telephony.proxy.flows import Flows, keepalive
@@ -35,6 +35,7 @@ from telephony.proxy.handing import HANDED, Handing
 from telephony.proxy.outside import Outside, Sending
 from telephony.proxy.registration import RETRY, Registrations, owner
 from telephony.proxy.report import Report
+from telephony.proxy.shortcut import Shortcut
 from telephony.proxy.way import DIALOG_METHODS, RefusedError, Target, Way, request_uri
 from telephony.sip.address import Address
 from telephony.sip.build import answer_broken, make_answer
@@ -89,11 +90,12 @@ class Proxy:
         self.outside = Outside(self)
         self._handing = Handing(self)
         self.name_servers: list[str] = []
-        self._authentication: Authentication
+        self.authentication: Authentication
         self._secret = b""
         self._lenient_until = 0.0
         self._guests: frozenset[str] = frozenset()
         self._registrations = Registrations(self)
+        self._shortcut = Shortcut(self, self.tokens.take())
         self.flows = Flows(self.ask)
         self._lookups: dict[int, Forwarding] = {}
         """Requests that wait for the bindings of their user."""
@@ -126,7 +128,7 @@ class Proxy:
             if way.lenient:
                 self.timers.start(now, self._lenient_until - now, way.insist)
         if before is None or secret != self._secret or (before.realm, before.users) != (configuration.realm, configuration.users):
-            self._authentication = Authentication(configuration.realm, {user.name: user.ha1 for user in configuration.users}, secret)
+            self.authentication = Authentication(configuration.realm, {user.name: user.ha1 for user in configuration.users}, secret)
         self.defence.limits = Limits(
             configuration.source_failures_max,
             configuration.source_ban_seconds,
@@ -147,12 +149,14 @@ class Proxy:
         counters = self.counters
         counters.received += 1
         if self.defence.banned and self.defence.drops(flow, now):
-            self._drop_banned(flow, now)
+            self.drop_banned(flow, now)
             return
         if now < self.overload.touched_until and self.overload.sheds(data, flow, self.transactions, now):
             return
         try:
-            self.transactions.receive(Message.parse(data), flow, now)
+            message = Message.parse(data)
+            if message.method != "REGISTER" or not self._shortcut.challenge(message, flow, now):
+                self.transactions.receive(message, flow, now)
         except MessageError as error:
             if data[:1] == HANDED and self._handing.take(data, flow, now):
                 return
@@ -349,6 +353,18 @@ class Proxy:
     def unacknowledged(self, transaction: ServerTransaction, now: float) -> None:
         """A failure response without ACK: nothing is left to do."""
 
+    # For registrations
+
+    def registers(self, message: Message, flow: Flow) -> bool:
+        """What comes over this flow and is a REGISTER by its method is one to us, whatever else it says."""
+        if self._draining or self.defence.limits.requests_per_second or (flow.host, flow.port) in self._way.cluster:
+            return False
+        try:
+            request_uri(message)
+        except MessageError:
+            return False
+        return True
+
     # For forwardings
 
     def send_only(self, message: Message, target: Target) -> None:
@@ -406,6 +422,10 @@ class Proxy:
     def _request(self, server: ServerTransaction, message: Message, now: float) -> None:
         way = self._way
         method = message.method
+        if method == "REGISTER" and (name := self._shortcut.owner(message, server.source)):
+            if self._welcome(server, message, now):
+                self._register(server, message, name, now)
+            return
         if message.spend_hop() == 0:
             raise RefusedError(483)
         if message.has("proxy-require"):
@@ -456,15 +476,14 @@ class Proxy:
         """A user's request outside of any dialog: where it goes; empty: it has been answered here."""
         method = message.method
         way = self._way
-        self.overload.accepted += 1
-        if self.defence.scanned(message, server.source, now):
-            self._drop_banned(server.source, now)
-            server.abandon()
+        if not self._welcome(server, message, now):
             return []
         if not self.defence.admits(server.source, now):
             raise RefusedError(503, "Too many requests from your address", RETRY)
         if method == "REGISTER":
-            self._register(server, message, now)
+            if self._draining:
+                raise RefusedError(503, headers=RETRY)
+            self._register(server, message, owner(message), now)
             return []
         if method == "OPTIONS" and not uri.user and way.is_self(uri):
             self._options(server, message, now)
@@ -476,7 +495,7 @@ class Proxy:
         if message.has("p-asserted-identity"):
             message.remove("p-asserted-identity")
         sender = self._sender(message)
-        authentication = self._authentication
+        authentication = self.authentication
         if uri.user not in self._guests or authentication.claims(sender) or message.has("proxy-authorization"):
             user = self._authenticate(server, message, now, 407)
             if not user:
@@ -493,6 +512,15 @@ class Proxy:
             if not targets:
                 raise RefusedError(503, "Call routers are busy", RETRY)
         return targets
+
+    def _welcome(self, server: ServerTransaction, message: Message, now: float) -> bool:
+        """Count a new request; False: it is a scanner's."""
+        self.overload.accepted += 1
+        if self.defence.scanned(message, server.source, now):
+            self.drop_banned(server.source, now)
+            server.abandon()
+            return False
+        return True
 
     def _sender(self, message: Message) -> str:
         """User part of the From URI."""
@@ -512,7 +540,7 @@ class Proxy:
         source = server.source
         defence = self.defence
         if message.has(header):
-            checked = self._authentication.check(message, header, now, lambda user: defence.locked(source, user, now))
+            checked = self.authentication.check(message, header, now, lambda user: defence.locked(source, user, now))
             if checked.user:
                 defence.proved(source, checked.user, now)
                 if wait := defence.wait_seconds(checked.user, now):
@@ -525,16 +553,13 @@ class Proxy:
         else:
             checked = NOTHING_CHECKED
         self.counters.challenged += 1
-        values = self._authentication.challenges(now, checked.stale, message.get("user-agent") or "")
-        if source.transport in ("ws", "wss"):
-            values.reverse()  # JsSIP and its kin heed the last challenge alone and know only MD5; other such phones heed the first
+        values = self.authentication.challenges(now, checked.stale, message.get("user-agent") or "")
+        if source.transport in MD5_LAST:
+            values.reverse()
         self.refuse(server, message, status, now, headers=[(challenge, value) for value in values])
         return ""
 
-    def _register(self, server: ServerTransaction, message: Message, now: float) -> None:
-        if self._draining:
-            raise RefusedError(503, headers=RETRY)
-        name = owner(message)
+    def _register(self, server: ServerTransaction, message: Message, name: str, now: float) -> None:
         user = self._authenticate(server, message, now, 401)
         if not user:
             return
@@ -558,7 +583,7 @@ class Proxy:
         if isinstance(forwarding, Forwarding | Sending):
             forwarding.cancel(now, message.get("reason") or "")
 
-    def _drop_banned(self, flow: Flow, now: float) -> None:
+    def drop_banned(self, flow: Flow, now: float) -> None:
         """A message of a banned source: not answered; a connection is closed."""
         self.counters.banned += 1
         self._report.want(now)

@@ -11,11 +11,14 @@ Rules:
   often the flow is to be kept alive (RFC 5626 sections 4.4.1, 5.4 and 6).
 """
 
+import re
+
 from telephony.jobs.resource import Bind, BindingChange, Reached
 from telephony.sip.address import Address
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message
+from telephony.sip.text import safe
 
 EXPIRES_DEFAULT_SECONDS = 3600
 EXPIRES_MIN_SECONDS = 60
@@ -29,6 +32,11 @@ PATH_BYTES_MAX = 1024
 FLOW_TIMER_SECONDS = 120
 """A flow that is silent for longer may be taken for dead."""
 REG_ID_MAX = 2**31 - 1
+_PLAIN_CONTACT = re.compile(
+    r"<(sips?:[A-Za-z0-9\-_.!~*'()&=+$,]+@[a-z0-9](?:[a-z0-9\-.]*[a-z0-9])?(?::[1-9][0-9]{0,3})?"
+    r"(?:;[a-z0-9\-]+(?:=[A-Za-z0-9\-_.!~*+]+)?)*)>(?:;expires=([0-9]+))?"
+).fullmatch
+"""Most contacts: a URI whose one spelling is this one, and its expiry."""
 
 
 class TooBriefError(Exception):
@@ -42,42 +50,65 @@ def read_register(message: Message, user: str, path: str, flow: Flow) -> Bind:
         MessageError: a Contact or Expires that cannot be taken.
         TooBriefError: answer 423.
     """
-    general = _seconds(message.get("expires"), message)
+    general = _seconds(message.get("expires"))
     if message.has("path"):
         path = ", ".join((path, *_path(message)))
-    changes = []
-    flows = outbound(message)
     contacts = message.get_all("contact")
     if len(contacts) > CONTACTS_MAX:
         raise MessageError(f"more than {CONTACTS_MAX} contacts", 413, message)
     wildcard = "*" in contacts
     if wildcard and (len(contacts) != 1 or general != 0):
         raise MessageError("Contact * goes with Expires 0 alone", 400, message)
+    received = f"{flow.host}:{flow.port}"
+    changes = []
     for contact in () if wildcard else contacts:
-        try:
-            address = Address.parse(contact)
-            quality = min(1.0, max(0.0, float(address.parameter("q") or "1")))
-        except ValueError as error:
-            raise MessageError(f"bad Contact: {error}", 400, message) from None
         if len(contact) > CONTACT_BYTES_MAX:
             raise MessageError("Contact is too long", 400, message)
-        own = _seconds(address.parameter("expires"), message)
+        plain = _PLAIN_CONTACT(contact)
+        address = None if plain is not None else _contact(contact, message)
+        own = _seconds(plain[2] if plain is not None else address.parameter("expires") if address is not None else None)
         seconds = own if own is not None else general if general is not None else EXPIRES_DEFAULT_SECONDS
         if 0 < seconds < EXPIRES_MIN_SECONDS:
             raise TooBriefError
-        changes.append(
-            BindingChange(
-                contact=str(address.uri),
-                path=path,
-                expires_seconds=min(seconds, EXPIRES_MAX_SECONDS),
-                q=quality if quality == quality else 1.0,
-                instance=(instance := (address.parameter("+sip.instance") or "").strip('"')),
-                reg_id=_reg_id(address) if flows and instance else 0,
-                received=f"{flow.host}:{flow.port}",
-                ice=address.parameter("+sip.ice") is not None,
-            )
-        )
+        seconds = min(seconds, EXPIRES_MAX_SECONDS)
+        if plain is not None:
+            changes.append(BindingChange(contact=plain[1], path=path, expires_seconds=seconds, received=received))
+        elif address is not None:
+            changes.append(_change(address, path, seconds, received, message))
     return Bind(aor=user, call_id=message.call_id, cseq=message.cseq, bindings=changes, wildcard=wildcard)
+
+
+def _contact(text: str, message: Message) -> Address:
+    """
+    Raises:
+        MessageError: it cannot be read.
+    """
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise MessageError(f"bad Contact: {error}", 400, message) from None
+
+
+def _change(address: Address, path: str, seconds: float, received: str, message: Message) -> BindingChange:
+    """
+    Raises:
+        MessageError: its q is no number.
+    """
+    try:
+        quality = min(1.0, max(0.0, float(address.parameter("q") or "1")))
+    except ValueError as error:
+        raise MessageError(f"bad Contact: {error}", 400, message) from None
+    instance = (address.parameter("+sip.instance") or "").strip('"')
+    return BindingChange(
+        contact=str(address.uri),
+        path=path,
+        expires_seconds=seconds,
+        q=quality if quality == quality else 1.0,
+        instance=instance,
+        reg_id=_reg_id(address) if instance and outbound(message) else 0,
+        received=received,
+        ice=address.parameter("+sip.ice") is not None,
+    )
 
 
 def _path(message: Message) -> list[str]:
@@ -108,24 +139,29 @@ def as_asked(bind: Bind, now: float) -> list[Reached]:
     return [Reached(change.contact, now + change.expires_seconds, change.q, change.instance, change.reg_id)]
 
 
-def answer_headers(bindings: list[Reached], message: Message, now: float) -> list[tuple[str, str]]:
-    """Contact headers of the 200, and what it says of flows."""
-    headers = []
+def answer_lines(bindings: list[Reached], message: Message, now: float) -> str:
+    """What the 200 says of contacts and flows: header lines, each with its line end.
+
+    Raises:
+        ValueError: a binding would break the message.
+    """
+    lines = ""
     flows = False
     for binding in bindings:
         left = int(binding.expires_at - now)
         if left > 0:
-            quality = "" if binding.q == 1.0 else f";q={binding.q:.3g}"
-            instance = f';+sip.instance="{binding.instance}"' if binding.instance else ""
+            more = "" if binding.q == 1.0 else f";q={binding.q:.3g}"
+            if binding.instance:
+                more += f';+sip.instance="{safe(binding.instance)}"'
             if binding.reg_id:
-                instance += f";reg-id={binding.reg_id}"
+                more += f";reg-id={binding.reg_id}"
                 flows = True
-            headers.append(("Contact", f"<{binding.contact}>{quality}{instance};expires={left}"))
+            lines += f"Contact: <{safe(binding.contact)}>{more};expires={left}\r\n"
     if flows and outbound(message):
-        headers += (("Require", "outbound"), ("Flow-Timer", str(FLOW_TIMER_SECONDS)))
+        lines += f"Require: outbound\r\nFlow-Timer: {FLOW_TIMER_SECONDS}\r\n"
     if message.has("path"):
-        headers += (("Path", value) for value in message.get_all("path"))
-    return headers
+        lines += "".join([f"Path: {value}\r\n" for value in message.get_all("path")])
+    return lines
 
 
 def _reg_id(address: Address) -> int:
@@ -133,7 +169,7 @@ def _reg_id(address: Address) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= REG_ID_MAX else 0
 
 
-def _seconds(text: str | None, message: Message) -> int | None:
+def _seconds(text: str | None) -> int | None:
     """An expiry; None: not given. What cannot be read counts as the default (RFC 3261 section 10.2.1.1)."""
     if text is None:
         return None

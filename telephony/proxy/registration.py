@@ -15,7 +15,7 @@ import msgspec
 
 from telephony.jobs import protocol
 from telephony.jobs.resource import BINDS_BYTES_MAX, BINDS_MAX, Bind, BindEach, BoundEach, Reached
-from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, answer_headers, as_asked, read_register
+from telephony.proxy.registrar import EXPIRES_MIN_SECONDS, TooBriefError, answer_lines, as_asked, read_register
 from telephony.proxy.way import RefusedError
 from telephony.sip.address import Address
 from telephony.sip.errors import MessageError
@@ -33,7 +33,7 @@ LINGER_SECONDS = 0.02
 RETRY_AFTER_SECONDS = 5
 RETRY = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
 """What a 503 says besides."""
-_SUPPORTED = ("Supported", "path, outbound")
+_SUPPORTED = "Supported: path, outbound\r\n"
 _KNOWN = frozenset(("path", "outbound"))
 """Option tags that a REGISTER may require."""
 _encode = msgspec.msgpack.Encoder().encode
@@ -153,10 +153,17 @@ class Registrations:
 
     def _accept(self, registration: _Registration, bindings: list[Reached], now: float) -> None:
         proxy = self._proxy
+        server, message = registration.server, registration.message
+        try:
+            lines = answer_lines(bindings, message, now)
+        except ValueError:
+            proxy.refuse(server, message, 500, now)
+            return
         proxy.counters.registered += 1
-        headers = answer_headers(bindings, registration.message, now)
-        headers.append(_SUPPORTED)
-        proxy.refuse(registration.server, registration.message, 200, now, headers=headers)
+        message.unprepend()
+        tag = "" if message.to_tag else proxy.tokens.take()
+        text = f"SIP/2.0 200 OK\r\n{message.identity(tag)}{lines}{_SUPPORTED}Content-Length: 0\r\n\r\n"
+        server.respond(200, text.encode("utf-8", "surrogateescape"), now)
 
     def _refuse(self, registration: _Registration, status: int, now: float) -> None:
         proxy = self._proxy

@@ -33,8 +33,9 @@ STAMP_DIGITS = 10 + SALT_DIGITS + MAKER_DIGITS
 MAC_DIGITS = 24
 
 
-_FIELD = re.compile(r"""[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*=[ \t]*(?:"([^"\\]*)"|([^\s",;<>\\]+))[ \t]*(?:,|\Z)|(.)""", re.DOTALL).findall
-"""Each field's name, quoted value and other value; a character that fits nowhere comes last: then it takes the exact way."""
+_FIELD = re.compile(r"""[ \t]*([a-z0-9\-]+)=("[^"\\]*"|[^\s",;<>\\]+)[ \t]*(?:,|\Z)|.""", re.DOTALL).findall
+"""Each field's name and value as it stands, as nearly all write them; a character that fits nowhere gives an empty name: then it takes
+the exact way."""
 
 
 def _sha512_256(data: bytes) -> "hashlib._Hash":
@@ -83,14 +84,14 @@ class Nonces:
     def check(self, nonce: str, wall: float) -> str:
         """``ok``, ``stale``, or ``bad`` (not of ours)."""
         stamp, mac = nonce[:STAMP_DIGITS], nonce[STAMP_DIGITS:]
-        if len(mac) != MAC_DIGITS or not hmac.compare_digest(mac.encode(errors="replace"), self._mac(stamp).encode()):
+        if len(mac) != MAC_DIGITS or not nonce.isascii() or not hmac.compare_digest(mac, self._mac(stamp)):
             return "bad"
         age = wall - int(stamp[:10], 16) / 16
         return "ok" if -60.0 <= age <= self._seconds_max else "stale"
 
     def _mac(self, stamp: str) -> str:
         mac = self._key.copy()
-        mac.update(stamp.encode(errors="replace"))
+        mac.update(stamp.encode())
         return mac.hexdigest()
 
 
@@ -109,9 +110,9 @@ def fields(value: str) -> dict[str, str] | None:
     scheme, _, rest = value.strip().partition(" ")
     if scheme.lower() != "digest":
         return None
-    matches = _FIELD(rest)
-    plain = {name.lower(): quoted or token for name, quoted, token, other in matches if not other}
-    if len(plain) == len(matches):
+    found = _FIELD(rest)
+    plain = {name: value[1:-1] if value[:1] == '"' else value for name, value in found}
+    if len(plain) == len(found) and "" not in plain:
         return plain
     return fields_exactly(rest)
 
@@ -151,16 +152,19 @@ def verify(given: dict[str, str], method: str, secret_ha1: dict[str, str], uri: 
     known = secret_ha1.get(algorithm)
     secret = known or _NO_SECRET[algorithm]
     qop = given.get("qop")
-    ha2 = _hash(algorithm, _a2(algorithm, method, given.get("uri", uri), body if qop == "auth-int" else None))
-    if qop is None:
-        if algorithm != "MD5":
-            return False
-        wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{ha2}")
-    elif qop in ("auth", "auth-int"):
-        wanted = _hash(algorithm, f"{secret}:{given.get('nonce', '')}:{given.get('nc', '')}:{given.get('cnonce', '')}:{qop}:{ha2}")
-    else:
+    target = given.get("uri", uri)
+    if qop == "auth":
+        ha2 = _hash(algorithm, f"{method}:{target}")
+    elif qop == "auth-int":
+        ha2 = _hash(algorithm, _a2(algorithm, method, target, body))
+    elif qop is not None or algorithm != "MD5":
         return False
-    return hmac.compare_digest(wanted.encode(), given.get("response", "").lower().encode(errors="replace")) and known is not None
+    else:
+        ha2 = _hash(algorithm, f"{method}:{target}")
+    nonce = given.get("nonce", "")
+    proved = f"{secret}:{nonce}:{ha2}" if qop is None else f"{secret}:{nonce}:{given.get('nc', '')}:{given.get('cnonce', '')}:{qop}:{ha2}"
+    response = given.get("response", "").lower()
+    return response.isascii() and hmac.compare_digest(_hash(algorithm, proved), response) and known is not None
 
 
 def answer(

@@ -131,6 +131,11 @@ class Message:
     # Reading
 
     @property
+    def shape(self) -> Shape | None:
+        """The order of its headers, shared by all messages of that order; None: it was edited."""
+        return self._shape
+
+    @property
     def from_tag(self) -> str:
         """Tag of the From; empty if it has none."""
         return self._tag("from")
@@ -179,7 +184,7 @@ class Message:
             MessageError: a quote or an angle bracket is left open.
         """
         found = self.get_lines(name)
-        if not found or name not in LISTS or not any("," in value for value in found):
+        if not found or name not in LISTS or ("," not in found[0] if len(found) == 1 else not any("," in value for value in found)):
             return found
         try:
             return [part.strip() for value in found for part in split(value, ",") if part.strip()]
@@ -350,14 +355,18 @@ class Message:
             self.remove("content-type")
         self.set("content-length", str(len(body)))
 
-    def identity(self) -> str:
-        """The lines that a response repeats: Via, From, To, Call-ID, CSeq, each with its line end (RFC 3261 section 8.2.6.2)."""
+    def identity(self, to_tag: str = "") -> str:
+        """The lines that a response repeats: Via, From, To, Call-ID, CSeq, each with its line end (RFC 3261 section 8.2.6.2).
+
+        ``to_tag`` is for a request whose To has none.
+        """
         lines = self._lines
         first = self._first
         via = lines[first["via"]]
         if self._more is not None and "via" in self._more:
             via = "\r\n".join([via, *(lines[number] for number in self._more["via"])])
-        return f"{via}\r\n{lines[first['from']]}\r\n{lines[first['to']]}\r\n{lines[first['call-id']]}\r\n{lines[first['cseq']]}\r\n"
+        tag = to_tag and f";tag={to_tag}"
+        return f"{via}\r\n{lines[first['from']]}\r\n{lines[first['to']]}{tag}\r\n{lines[first['call-id']]}\r\n{lines[first['cseq']]}\r\n"
 
     def serialize(self) -> bytes:
         """The message as it goes on the wire; a missing Content-Length is added."""
