@@ -77,7 +77,7 @@ class Engine:
     def __init__(self, legs: Legs, sockets: Sockets, now: float, rng: np.random.Generator) -> None:
         self.legs, self.sockets = legs, sockets
         self.bank = Bank()
-        self.recorder = Recorder()
+        self.recorder = Recorder(legs.tape)
         self.inbox = Inbox(sockets.ring)
         self.guard = Guard(legs, self.inbox)
         self.links = Links(legs, sockets, self.guard, self.changed)

@@ -20,6 +20,7 @@ from media.addresses import ADDRESS_BYTES
 from media.arrays import CAPACITY_PLACE, F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.comfort_noise import ComfortNoise
 from media.srtp.suites import KEY_BYTES_MAX
+from media.tape import Tape
 from media.tones import activity, answering
 from media.tones.listener import Listener
 
@@ -379,6 +380,8 @@ class Legs:
         """`PROCESS`."""
         self.rooms: NDArray[Any] = arena.array("rooms", ROOM, (self.capacity,))
         """`ROOM`."""
+        self.tape = Tape(arena, self.capacity)
+        """Of recordings."""
 
     def take(self, now: float) -> int | None:
         """A free row, zeroed, or None when all are used."""

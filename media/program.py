@@ -5,6 +5,7 @@ Rules:
 - Playbacks and recordings end with the leg or room that they belong to.
 """
 
+import os
 from collections.abc import Callable
 
 import msgspec
@@ -30,8 +31,14 @@ from media.legs import FRAME_SECONDS
 from media.notes import read_room, write_room
 from media.record import LegRecord, Playback, RoomRecord
 from media.switchboard import Switchboard
+from media.tape import RecordingNote
 
 Say = Callable[[str, str, Event], None]
+
+
+def _failed(note: RecordingNote) -> RecordFailed:
+    """What is told of a recording that fails, but why."""
+    return RecordFailed(id=note.id, leg=note.leg, room=note.room, call=note.call, error="")
 
 
 class Program:
@@ -114,12 +121,34 @@ class Program:
                 self._legs[record.playback.id] = record.name
         for record in plays:
             self.hear(record)
+        self._take_over_recordings()
         rooms = self._engine.legs.rooms
         for name, room in self._board.rooms.items():
             found = read_room(rooms[room])
             if found is not None and name == f"room {found.name}":
                 found.playback.offset_frames = int(rooms["played"][room])
                 self._hear_room(room, found)
+
+    def _take_over_recordings(self) -> None:
+        engine = self._engine
+        found = engine.recorder.take_over()
+        ids = {recording.note.id for recording in found}
+        for record in self._records.values():
+            if record.recording and record.recording not in ids:
+                record.recording = ""
+                self._board.route(record)
+        for recording in found:
+            note = recording.note
+            leg, room = self._records.get(note.leg), self._board.rooms.get(f"room {note.room}")
+            self._files[note.id] = note.client, _failed(note)
+            if leg is not None and leg.recording == note.id:
+                self._legs[note.id] = note.leg
+                engine.leg_recordings[leg.leg] = recording
+            elif note.room and room is not None:
+                engine.room_recordings[room] = recording
+                self._rooms[note.id] = note.client, note.room
+            else:
+                recording.close()
 
     def _over(self, record: LegRecord) -> None:
         """What a leg hears of the bank came to its end: go on with what it is connected to."""
@@ -209,13 +238,14 @@ class Program:
             room = self._room(job.room)
         if (record is not None and record.recording) or room in self._engine.room_recordings:
             raise MediaError("full", "it is being recorded")
+        name, call = self._name("record"), record.call if record else ""
+        # A unit of another name may have another working directory.
+        note = RecordingNote(name, client, os.path.abspath(job.path), leg=job.leg, room=job.room, call=call)
         try:
-            recording = self._engine.recorder.open(job.path, 2 if record and not job.mono else 1)
+            recording = self._engine.recorder.open(note, 2 if record and not job.mono else 1)
         except (OSError, ValueError) as error:
             raise MediaError("no-file", f"{job.path!r}: {error}") from None
-        recording.id = name = self._name("record")
-        call = record.call if record else ""
-        self._files[name] = client, RecordFailed(id=name, leg=job.leg, room=job.room, call=call, error="")
+        self._files[name] = client, _failed(note)
         if record is not None:
             record.recording = name
             self._legs[name] = job.leg
@@ -230,8 +260,8 @@ class Program:
         """Pause a recording, or go on with it."""
         engine = self._engine
         for recording in (*engine.leg_recordings.values(), *engine.room_recordings.values()):
-            if recording.id == job.id:
-                recording.paused = job.paused
+            if recording.note.id == job.id:
+                recording.keep(paused=job.paused)
                 return Done()
         raise MediaError("not-found", f"no recording {job.id!r}")
 

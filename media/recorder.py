@@ -1,9 +1,12 @@
 """Recordings: WAV files, written by a thread of their own so that no disk can hold up a tick.
 
 Rules:
-- The tick puts frames into a block of one second; full blocks wait in a queue of `BLOCKS_MAX`; what finds it full is left out, and said.
-- A file that can't be written any more (the disk is full) ends there, at a whole sample, and that is said; the others go on.
-- A file has the rate of what is heard first; where the room changes its own, the rest is converted.
+- The tick puts frames into a block of a second at most; full blocks wait in the memory of the legs (`media.tape`), at most `BLOCKS_MAX`;
+  what finds none free is left out, and said.
+- A process that takes over goes on with the same files where the other one was, and loses nothing.
+- A file that can't be written any more (the disk is full, another process has taken its name) ends there, at a whole sample, and that is
+  said; the others go on.
+- A file has the rate of what is heard first; where that changes, the rest is converted.
 - The header is made right when the recording ends; a file whose process died still holds the samples.
 - What is said of a recording waits in `Recorder.notes` for the tick: at most one error, and the end.
 """
@@ -12,21 +15,24 @@ import errno
 import os
 import queue
 import threading
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from media import wav
+from media import slip, wav
 from media.arrays import I16
 from media.rates import FRAMES_PER_SECOND, RATES
 from media.resample import resampler
+from media.tape import RecordingNote, Tape
 
-BLOCK_FRAMES = 50
-BLOCKS_MAX = 2000
-"""Seconds of recording that may wait for the disk, over all files."""
+BLOCK_FRAMES = FRAMES_PER_SECOND
 DATA_BYTES_MAX = (1 << 32) - (1 << 16)
 """Of a WAV file, whose sizes have 32 bits: 37 hours of two channels."""
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(RecordingNote).decode
 
 
 class Note(NamedTuple):
@@ -40,41 +46,66 @@ class Note(NamedTuple):
 class Recording:
     """One file that is being written, seen from the tick."""
 
-    def __init__(self, recorder: "Recorder", file: int, channels: int) -> None:
-        self._recorder, self.file, self.channels = recorder, file, channels
-        self.rate = RATES[0]
-        """Hz; what is put first says it."""
-        self._block: I16 = np.zeros((0, 0, channels), np.int16)
-        self._frames = 0
+    def __init__(self, recorder: "Recorder", row: int, note: RecordingNote, file: int, block: int = -1) -> None:
+        self._recorder, self.row, self.file, self.channels = recorder, row, file, note.channels
+        self.state = recorder.tape.recordings[row]
+        """Its `media.tape.RECORDING`."""
+        self.note = note
+        self._block = block
+        """That is being filled; -1: none."""
+        self._samples: I16 = np.zeros(0, np.int16)
+        self._at = self._frames = 0
+        if block >= 0:
+            self._begin(block)
         self._converting: dict[tuple[int, int], NDArray[Any]] = {}
         """Channel and its rate to the state of its resampler."""
-        self.id = ""
-        """Of the recording, in its notes."""
-        self.paused = False
-        """What is put is left out."""
         self.dropped = 0
-        """Blocks that the disk was too slow for."""
-        self.written = 0
-        """Bytes of samples in the file; the thread's."""
+        """Frames that the disk was too slow for."""
         self.failed = False
         """Nothing more can be written; the thread's."""
 
-    def _fresh(self) -> I16:
-        return np.zeros((BLOCK_FRAMES, self.rate // FRAMES_PER_SECOND, self.channels), np.int16)
+    @property
+    def rate(self) -> int:
+        """Hz; what is put first says it."""
+        return int(self.state["rate"]) or RATES[0]
+
+    @property
+    def paused(self) -> bool:
+        """What is put is left out."""
+        return self.note.paused
+
+    def keep(self, **changes: Any) -> None:
+        """Change what is noted of it."""
+        self.note = replace(self.note, **changes)
+        slip.put(self.state, _encode(self.note))
 
     def put(self, *channels: I16) -> None:
         """Add a frame: int16[20 ms] for each channel."""
-        if self.paused:
+        if self.note.paused:
             return
         rate = len(channels[0]) * FRAMES_PER_SECOND
-        if not len(self._block):
-            self.rate = rate
-            self._block = self._fresh()
-        for number, samples in enumerate(channels):
-            self._block[self._frames, :, number] = samples if rate == self.rate else self._convert(number, samples, rate)
-        self._frames += 1
-        if self._frames == BLOCK_FRAMES:
+        if not self.state["rate"]:
+            self.state["rate"] = rate
+        count = self.rate // FRAMES_PER_SECOND * self.channels
+        if self._block < 0 or self._at + count > len(self._samples) or self._frames >= BLOCK_FRAMES:
             self._flush()
+            block = self._recorder.block(self)
+            if block < 0:
+                self.dropped += 1
+                return
+            self._begin(block)
+        frame = self._samples[self._at : self._at + count].reshape(-1, self.channels)
+        for number, samples in enumerate(channels):
+            frame[:, number] = samples if rate == self.rate else self._convert(number, samples, rate)
+        self._at += count
+        self._frames += 1
+        self._recorder.tape.blocks["size"][self._block] = 2 * self._at
+
+    def _begin(self, block: int) -> None:
+        tape = self._recorder.tape
+        self._block, self._samples = block, tape.sound[block].view(np.int16)
+        self._at = int(tape.blocks["size"][block]) // 2
+        self._frames = self._at // max(self.rate // FRAMES_PER_SECOND * self.channels, 1)
 
     def _convert(self, channel: int, samples: I16, rate: int) -> I16:
         convert = resampler(rate, self.rate)
@@ -83,54 +114,116 @@ class Recording:
         return np.asarray(converted[0])
 
     def _flush(self) -> None:
-        if not self._recorder.write(self, self._block[: self._frames]):
-            self.dropped += 1
-        self._block, self._frames = self._fresh(), 0
+        if self._block >= 0:
+            self._recorder.tape.blocks["full"][self._block] = True
+            self.state["bytes"] += 2 * self._at
+            self._recorder.write(self, self._block)
+        self._block = -1
 
     def close(self) -> None:
         """Finish the file, later."""
         self._flush()
+        self.state["over"] = True
         self._recorder.finish(self)
 
 
 class Recorder:
     """The thread that writes."""
 
-    def __init__(self) -> None:
-        self._queue: queue.Queue[tuple[Recording | None, I16 | None]] = queue.Queue()
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self._blocks: list[int] | None = None
+        """That are free, the lowest last; None: nobody has asked yet."""
+        self._queue: queue.Queue[tuple[Recording | None, int]] = queue.Queue()
         self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def open(self, path: str, channels: int) -> Recording:
+    def open(self, note: RecordingNote, channels: int) -> Recording:
         """Begin a file of 16 bits.
 
         Raises:
             OSError: it can't be written.
         """
+        free = np.flatnonzero(self.tape.recordings["size"] == 0)
+        if not len(free):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         # Non-blocking: a pipe that nobody reads is refused, not waited for.
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+        file = os.open(note.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
         try:
             os.write(file, wav.header(RATES[0], channels, 0))
         except OSError:
             os.close(file)
             raise
+        found = os.fstat(file)
+        note = replace(note, channels=channels, device=found.st_dev, inode=found.st_ino)
+        row = int(free[0])
+        state = self.tape.recordings[row]
+        state["rate"] = state["bytes"] = state["written"] = 0
+        state["over"] = False
+        if not slip.put(state, _encode(note)):
+            os.close(file)
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        self._start()
+        return Recording(self, row, note, file)
+
+    def _start(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
-        return Recording(self, file, channels)
 
-    def write(self, recording: Recording, block: I16) -> bool:
-        """Queue samples; False: too many wait."""
-        if self._queue.qsize() >= BLOCKS_MAX:
+    def _free(self) -> list[int]:
+        if self._blocks is None:
+            self._blocks = np.flatnonzero(self.tape.blocks["owner"] == 0)[::-1].tolist()
+        return self._blocks
+
+    def take_over(self) -> list[Recording]:
+        """Recordings that another process left; those that were about to end do so."""
+        found = []
+        recordings, blocks = self.tape.recordings, self.tape.blocks
+        for row in np.flatnonzero(recordings["size"]).tolist():
+            try:
+                note = _decode(slip.get(recordings[row]))
+            except msgspec.DecodeError:
+                recordings["size"][row] = 0
+                continue
+            mine = np.flatnonzero(blocks["owner"] == row + 1)
+            full = mine[blocks["full"][mine]]
+            filling = mine[~blocks["full"][mine]]
+            state = recordings[row]
+            state["bytes"] = max([int(state["bytes"]), *(blocks["at"][full] + blocks["size"][full]).tolist()])
+            self._start()
+            recording = Recording(self, row, note, -1, int(filling[0]) if len(filling) else -1)
+            for block in full[blocks["at"][full].argsort()].tolist():
+                self.write(recording, block)
+            if state["over"]:
+                recording.close()
+            else:
+                found.append(recording)
+        gone = blocks["owner"] > 0
+        gone[gone] = recordings["size"][blocks["owner"][gone] - 1] == 0
+        blocks["owner"][gone] = 0
+        return found
+
+    def block(self, recording: Recording) -> int:
+        """A free block for what comes next of a recording; -1: the disk has not written the others yet."""
+        free = self._free()
+        if not free:
             if not recording.dropped:
-                self._notes.put(Note(recording.id, "the disk is too slow: seconds are missing"))
-            return False
+                self._notes.put(Note(recording.note.id, "the disk is too slow: seconds are missing"))
+            return -1
+        block = free.pop()
+        state = self.tape.blocks[block]
+        state["size"], state["full"], state["at"] = 0, False, recording.state["bytes"]
+        state["owner"] = recording.row + 1
+        return block
+
+    def write(self, recording: Recording, block: int) -> None:
+        """Queue a full block."""
         self._queue.put((recording, block))
-        return True
 
     def finish(self, recording: Recording) -> None:
         """Queue the end of a file."""
-        self._queue.put((recording, None))
+        self._queue.put((recording, -1))
 
     def notes(self) -> list[Note]:
         """What became of recordings since the last call."""
@@ -142,38 +235,56 @@ class Recorder:
             if recording is None:
                 return
             try:
-                if block is None:
+                if recording.file < 0 and not recording.failed:
+                    self._reopen(recording)
+                if block < 0 and recording.file >= 0:
                     self._end(recording)
-                elif not recording.failed:
+                elif block >= 0 and not recording.failed:
                     self._write(recording, block)
             except OSError as error:
                 if not recording.failed and not recording.dropped:
-                    self._notes.put(Note(recording.id, os.strerror(error.errno or 0)))
+                    self._notes.put(Note(recording.note.id, os.strerror(error.errno or 0)))
                 recording.failed = True
-            if block is None:
+            if block >= 0:
+                self.tape.blocks["owner"][block] = 0
+                self._free().append(block)
+                continue
+            if recording.file >= 0:
                 os.close(recording.file)
-                self._notes.put(Note(recording.id, ""))
+            recording.state["size"] = 0
+            self._notes.put(Note(recording.note.id, ""))
 
     @staticmethod
-    def _write(recording: Recording, block: I16) -> None:
-        if recording.written + block.nbytes > DATA_BYTES_MAX:
+    def _reopen(recording: Recording) -> None:
+        """The file that another process wrote; another one that has its name now is none of ours."""
+        note = recording.note
+        file = os.open(note.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        found = os.fstat(file)
+        if (found.st_dev, found.st_ino) != (note.device, note.inode):
+            os.close(file)
+            raise OSError(errno.ESTALE, "")
+        recording.file = file
+
+    def _write(self, recording: Recording, block: int) -> None:
+        at, size = int(self.tape.blocks["at"][block]), int(self.tape.blocks["size"][block])
+        if at + size > DATA_BYTES_MAX:
             raise OSError(errno.EFBIG, "")
-        rest = memoryview(block.tobytes())
+        rest = memoryview(self.tape.sound[block, :size].data)
         while rest:
-            count = os.write(recording.file, rest)
-            recording.written += count
-            rest = rest[count:]
+            count = os.pwrite(recording.file, rest, wav.HEADER_BYTES + at)
+            at, rest = at + count, rest[count:]
+            recording.state["written"] = max(int(recording.state["written"]), at)
 
     @staticmethod
     def _end(recording: Recording) -> None:
         width = 2 * recording.channels
-        size = recording.written // width * width
+        size = int(recording.state["written"]) // width * width
         os.ftruncate(recording.file, wav.HEADER_BYTES + size)
         os.pwrite(recording.file, wav.header(recording.rate, recording.channels, size), 0)
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
         if self._thread is not None:
-            self._queue.put((None, None))
+            self._queue.put((None, -1))
             self._thread.join()
             self._thread = None

@@ -12,7 +12,9 @@ import pytest
 
 from media import control, g711, recorder, wav
 from media.control import MediaError
+from media.legs import Legs
 from media.recorder import Recorder
+from media.tape import RecordingNote
 from tests.media.phone import Bench, bench, tone
 
 FRAMES = 100
@@ -137,17 +139,67 @@ def test_a_disk_that_is_full_already_is_refused(engine: Bench, tmp_path: Path) -
         engine.do("record", control.Record(leg="a", path=str(tmp_path / "pipe")))
 
 
-def test_a_disk_that_is_too_slow_loses_seconds_and_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = Recorder()
-    recording = writer.open(str(tmp_path / "slow.wav"), 1)
-    recording.id = "record-1"
+def test_a_disk_that_is_too_slow_loses_seconds_and_is_told_once(tmp_path: Path) -> None:
+    legs = Legs(4)
+    writer = Recorder(legs.tape)
+    recording = writer.open(RecordingNote("record-1", "", str(tmp_path / "slow.wav")), 1)
     frame = np.full(160, 7, np.int16)
     for number in range(4 * recorder.BLOCK_FRAMES):
-        full = recorder.BLOCK_FRAMES <= number < 3 * recorder.BLOCK_FRAMES
-        monkeypatch.setattr(recorder, "BLOCKS_MAX", 0 if full else 2000)
+        if number == recorder.BLOCK_FRAMES:
+            waiting, writer._blocks = writer._blocks, []
+        if number == 3 * recorder.BLOCK_FRAMES:
+            writer._blocks = waiting
         recording.put(frame)
     recording.close()
     writer.close()
-    assert recording.dropped == 2
+    assert recording.dropped == 2 * recorder.BLOCK_FRAMES
     assert [(note.id, bool(note.error)) for note in writer.notes()] == [("record-1", True), ("record-1", False)]
     assert len(data(tmp_path / "slow.wav", 1)) == 2 * recorder.BLOCK_FRAMES * 160
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_another_process_goes_on_with_the_file_to_the_frame(tmp_path: Path, stopped: bool) -> None:
+    """The first one dies at any time: before and while a block is written, before it is said to be, before the end."""
+    memory, path = Legs(4), tmp_path / "call.wav"
+    first = Recorder(memory.tape)
+    recording = first.open(RecordingNote("record-1", "router", str(path), leg="a"), 2)
+    idle, first.write = first.write, lambda recording, block: None  # type: ignore[method-assign]
+    sound = np.arange(160 * 180, dtype=np.int16).reshape(-1, 160)
+    for number in range(120):
+        if number == 60:
+            first.write = idle  # type: ignore[method-assign]
+        recording.put(sound[number], -sound[number])
+    if stopped:
+        first.finish = lambda recording: None  # type: ignore[method-assign]
+        recording.close()
+    first._queue.put((None, -1))
+    assert first._thread is not None
+    first._thread.join()
+    second = Recorder(Legs(4, memory.memory).tape)
+    found = second.take_over()
+    assert [one.note.id for one in found] == ([] if stopped else ["record-1"])
+    for one in found:
+        for number in range(120, 180):
+            one.put(sound[number], -sound[number])
+        one.close()
+    second.close()
+    whole = data(path, 2)
+    expected = sound[: 120 if stopped else 180].reshape(-1)
+    assert np.array_equal(whole[:, 0], expected) and np.array_equal(whole[:, 1], -expected)
+    assert not second.tape.blocks["owner"].any() and not second.tape.recordings["size"].any()
+
+
+def test_a_file_that_took_its_name_is_left_alone(tmp_path: Path) -> None:
+    memory, path = Legs(4), tmp_path / "call.wav"
+    first = Recorder(memory.tape)
+    recording = first.open(RecordingNote("record-1", "router", str(path), leg="a"), 1)
+    recording.put(np.zeros(160, np.int16))
+    path.rename(tmp_path / "moved.wav")
+    path.write_bytes(b"other")
+    second = Recorder(Legs(4, memory.memory).tape)
+    (again,) = second.take_over()
+    again.close()
+    second.close()
+    first.close()
+    assert [bool(note.error) for note in second.notes()] == [True, False]
+    assert path.read_bytes() == b"other"

@@ -14,6 +14,7 @@ from media.config import MediaConfiguration
 from media.control import MediaProcessor
 from media.legs import LAYOUT_VERSION
 from media.mirror import PAGES_LOOKS
+from media.sources import dtmf
 from tests.media.phone import Bench, Phone, Rtp, audio_port, tone
 from tests.media.test_transcode import OPUS, level, opus_packets
 
@@ -304,3 +305,50 @@ def test_how_legs_take_part_in_rooms_goes_on(engine: Bench, kept: Pair) -> None:
     engine.do("release", control.Release(leg="1"))
     engine.ticks(4)
     assert any(packet.payload != bytes([0xFF]) * 160 for packet in phones[0].received()), "its going is heard"
+
+
+def test_recordings_go_on_in_the_same_files(engine: Bench, kept: Pair, tmp_path: Path) -> None:
+    phone = engine.phone("a")
+    engine.connect("a", control.Room("r"))
+    leg = engine.do("record", control.Record(leg="a", path=str(tmp_path / "leg.wav"), mono=True))
+    room = engine.do("record", control.Record(room="r", path=str(tmp_path / "room.wav")))
+    sound = g711.encode(tone(440, 120), g711.MU)
+    for number in range(120):
+        if number == 40:
+            engine.do("pause", control.Pause(id=room.id))
+        if number == 60:
+            before = engine.processor._desk.engine.recorder
+            assert replace(engine, kept) == 1
+            before.close()
+            with pytest.raises(control.MediaError, match="being recorded"):
+                engine.do("record", control.Record(leg="a", path=str(tmp_path / "more.wav")))
+        if number == 80:
+            engine.do("pause", control.Pause(id=room.id, paused=False))
+        phone.send(bytes(sound[number]))
+        engine.ticks(4)
+    for recording in (leg, room):
+        engine.do("stop", control.Stop(id=recording.id))
+    engine.processor._desk.engine.recorder.close()
+    found = [np.frombuffer((tmp_path / name).read_bytes()[wav.HEADER_BYTES :], "<i2") for name in ("leg.wav", "room.wav")]
+    assert [len(each) for each in found] == [160 * 120, 160 * 80]
+    assert level(found[0][160 * 5 : 160 * 105], 440) == pytest.approx(8000, rel=0.03), "not a frame is missing"
+
+
+def test_keys_that_are_sent_and_heard_go_on(engine: Bench, kept: Pair) -> None:
+    one, two = engine.phone("a"), engine.phone("b", formats="0")
+    for name in ("a", "b"):
+        engine.connect(name, control.Play("silence", loop=True))
+    engine.do("listen", control.Listen(leg="b", kinds=("dtmf",)))
+    engine.do("dtmf", control.SendDigits(leg="a", digits="12"))
+    engine.ticks(4 * 3)
+    digit = g711.encode(dtmf("5").reshape(-1, 160), g711.MU)
+    for number in range(16):
+        if number == 3:
+            assert replace(engine, kept) == 2
+        two.send(bytes(digit[number]) if number < len(digit) else bytes([0xFF]) * 160)
+        engine.ticks(4)
+    engine.ticks(4 * 20)
+    events = [packet for packet in one.received() if packet.kind == 101]
+    check_continuous([packet for packet in events if packet.payload[0] == 1])
+    assert sorted({(packet.payload[0], packet.payload[1] >> 7) for packet in events}) == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [event.digit for _, name, event in engine.events() if name == "dtmf"] == ["5"]
