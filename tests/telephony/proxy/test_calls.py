@@ -18,7 +18,11 @@ from telephony.sip.events import (
 from telephony.sip.flow import Flow
 from telephony.sip.message import make_response
 from telephony.sip.session import Session
+from telephony.sip.timers import TIMER_C
 from tests.telephony.proxy.setting import OTHER, OWN, PHONE, PUBLIC, ROUTERS, Setting, configuration
+
+LINK_SECONDS = TICK = 0.001
+"""How long a message is on its way; less than what a timer may be early or late."""
 
 
 def kinds(events: list[object]) -> list[type]:
@@ -83,6 +87,20 @@ def test_a_phone_that_forgets_the_route_set_ends_its_call(routers: int) -> None:
     assert kinds(at_phone) == [ByeAnswered]
     assert kinds(at_router) == [Ended]
     setting.at_rest()
+
+
+def test_a_strict_router_before_us() -> None:
+    """It has put our Record-Route into the Request-URI and the target last (RFC 3261 section 16.4)."""
+    setting = Setting()
+    caller, callee = answer(setting)
+    (ours,), target = caller.dialog.route_set, caller.dialog.remote_target
+    bye = caller.make_request("BYE", b"", "", ())
+    bye.retarget(ours.strip("<>"))
+    bye.set("route", f"<{target}>")
+    setting.proxy.receive(bye.serialize(), Flow("udp", "public-udp", *PHONE), setting.now)
+    _, (ended,) = setting.run()
+    assert callee.state == "ended"
+    assert (ended.message.uri, ended.message.get("route")) == (target, None)  # type: ignore[attr-defined]
 
 
 def test_router_changes_and_ends_the_call() -> None:
@@ -329,9 +347,11 @@ def test_timer_c() -> None:
     at_router[0].session.progress(now=setting.now)  # type: ignore[attr-defined]
     setting.run(100)
     at_router[0].session.progress(now=setting.now)  # type: ignore[attr-defined]
-    at_phone, at_router = setting.run(180.9)
-    assert kinds(at_phone) == [Progressed]
-    at_phone, at_router = setting.run(0.2)
+    setting.run(LINK_SECONDS + TIMER_C - TICK)
+    assert not any("CANCEL" in line for line in setting.network.log)
+    setting.run(1.001 * TICK)
+    assert sum("CANCEL" in line for line in setting.network.log) == 1
+    at_phone, at_router = setting.run(0.1)
     assert [(type(event), event.status) for event in at_phone] == [(Rejected, 408)]  # type: ignore[attr-defined]
     assert kinds(at_router) == [Cancelled]
     setting.at_rest()

@@ -111,6 +111,19 @@ def test_call_from_invite_to_bye() -> None:
     pair.at_rest()
 
 
+def test_a_strict_router_on_the_way() -> None:
+    """It gets its own URI as the Request-URI, and the target last (RFC 3261 section 12.2.1.1)."""
+    pair = Pair()
+    caller, _ = pair.call()
+    caller.dialog.route_set = ["<sip:192.0.2.2:5060;x=1>", "<sip:192.0.2.9;lr>"]
+    target = caller.remote_target
+    caller.bye(now=pair.now)
+    _, (ended,) = pair.run()
+    assert ended.message.uri == "sip:192.0.2.2:5060;x=1"  # type: ignore[attr-defined]
+    assert ended.message.get_all("route") == ["<sip:192.0.2.9;lr>", f"<{target}>"]  # type: ignore[attr-defined]
+    pair.at_rest()
+
+
 def test_callee_ends() -> None:
     pair = Pair()
     _, callee = pair.call()

@@ -200,6 +200,20 @@ def test_timer_k() -> None:
     assert layer.size == 0
 
 
+def test_timers_e_f_and_k_over_tcp() -> None:
+    layer = Layer()
+    layer.request("OPTIONS", TCP)
+    assert layer.sent() == ["OPTIONS"]
+    assert layer.at(32 - TICK) == []
+    assert layer.saw() == []
+    layer.at(32.0)
+    assert layer.saw() == ["failed 408"]
+    layer.request("OPTIONS", TCP)
+    layer.respond(200)
+    assert layer.saw() == ["200"]
+    assert layer.size == 0
+
+
 def test_timers_g_and_h() -> None:
     layer = Layer()
     layer.receive("INVITE")
