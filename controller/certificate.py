@@ -52,6 +52,16 @@ def self_signed(host: str, now: datetime.datetime) -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), private
 
 
+def check_authorities(pem: bytes) -> None:
+    """Check certificates of authorities.
+
+    Raises:
+        ValueError: these are none.
+    """
+    if not x509.load_pem_x509_certificates(pem):
+        raise ValueError("expected certificates in PEM")
+
+
 def still_good(certificate: bytes, host: str, now: datetime.datetime) -> bool:
     """Whether a certificate of ours names the address and lasts for a while."""
     try:

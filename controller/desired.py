@@ -14,7 +14,7 @@ import msgspec
 
 from controller.calculation.catalogue import PLATFORMS
 from controller.calculation.replacement import InstructionError
-from controller.certificate import check
+from controller.certificate import check, check_authorities
 from controller.enrolment import audit
 from controller.founding import user
 from controller.instructions import NAME_CHARACTERS_MAX, machines_of, replace
@@ -31,6 +31,8 @@ _TRUNK = re.compile(
     r"(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4}|:6[0-4][0-9]{3})?(?:;transport=[a-z]+)?"
 )
 _NUMBER = re.compile(r"[0-9*#+]{1,20}")
+TRUNK_TRANSPORTS = ("udp", "tcp", "tls")
+"""WebSocket is for clients that can open no other connection (RFC 7118); no server is reached by it."""
 _SERVER = re.compile(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([0-9A-Fa-f:]+)")
 _MOST = {
     "drain_seconds": 86400,
@@ -65,9 +67,11 @@ class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, o
     """PEM: certificate chain for TLS, ours first; goes with ``private_key``."""
     private_key: str | None = None
     """PEM, not encrypted; never given back."""
+    authorities: str | None = None
+    """PEM: who has to have signed the certificates of trunks reached over TLS; empty: whom each machine trusts."""
 
 
-_PLAIN = [name for name in DesiredCluster.__struct_fields__ if name not in ("certificate", "private_key")]
+_PLAIN = [name for name in DesiredCluster.__struct_fields__ if name not in ("certificate", "private_key", "authorities")]
 
 
 class DesiredPool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -120,7 +124,11 @@ def current(draft: Draft) -> Desired:
     """The document that describes the cluster as it is wanted now, without passwords."""
     cluster = draft.cluster
     return Desired(
-        cluster=DesiredCluster(**{name: getattr(cluster, name) for name in _PLAIN}, certificate=cluster.certificate.decode() or None),
+        cluster=DesiredCluster(
+            **{name: getattr(cluster, name) for name in _PLAIN},
+            certificate=cluster.certificate.decode() or None,
+            authorities=cluster.authorities.decode() or None,
+        ),
         pools=[DesiredPool(name=id, platform=pool.platform) for id, pool in sorted(draft.all(Pool).items())],
         users=[DesiredUser(name=id) for id in sorted(draft.all(User))],
         queues=[
@@ -144,6 +152,8 @@ def apply(draft: Draft, desired: Desired, now: float, *, actor: str, force: bool
         settings = {name: value for name in _PLAIN if (value := getattr(desired.cluster, name)) is not None}
         if desired.cluster.certificate and desired.cluster.private_key:
             settings |= _pair(desired.cluster)
+        if desired.cluster.authorities is not None:
+            settings["authorities"] = desired.cluster.authorities.encode()
         draft.put(msgspec.structs.replace(draft.cluster, **settings))
     if desired.users is not None:
         for id in set(draft.all(User)) - {wanted.name for wanted in desired.users}:
@@ -251,6 +261,11 @@ def _check(draft: Draft, desired: Desired) -> None:
         )
     if desired.cluster is not None:
         _check_pair(draft, desired.cluster)
+        if desired.cluster.authorities:
+            try:
+                check_authorities(desired.cluster.authorities.encode())
+            except ValueError as error:
+                raise InstructionError("invalid", f"cluster.authorities: {error}") from None
     for name, most in _MOST.items():
         number = None if desired.cluster is None else getattr(desired.cluster, name)
         if number is not None and not 0 <= number <= most:
@@ -262,6 +277,9 @@ def _check_outside(index: int, route: DesiredRoute) -> None:
         raise InstructionError("invalid", f"routes[{index}].callers: outside needs who may use it; '*' is every user")
     if route.target and not _TRUNK.fullmatch(route.target):
         raise InstructionError("invalid", f"routes[{index}].target: a sip or sips URI, got {route.target!r}")
+    if route.target.partition(";transport=")[2] not in ("", *TRUNK_TRANSPORTS):
+        wanted = ", ".join(TRUNK_TRANSPORTS)
+        raise InstructionError("invalid", f"routes[{index}].target: a trunk is reached over {wanted}, got {route.target!r}")
     if not route.target and not route.pattern.startswith("@"):
         raise InstructionError("invalid", f"routes[{index}].target: outside needs the URI of a trunk")
 

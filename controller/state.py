@@ -48,6 +48,8 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     """PEM, of the public address."""
     private_key: bytes = b""
     """PEM."""
+    authorities: bytes = b""
+    """PEM: who certifies TLS servers outside; empty: whom each machine trusts."""
     self_signed: bool = False
     """The pair was made here: a start may bring another one."""
     default_platform: str = "voice"

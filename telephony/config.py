@@ -63,6 +63,8 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """PEM: certificate chain of the public address, ours first; empty: no TLS."""
     private_key: bytes = b""
     """PEM."""
+    authorities: bytes = b""
+    """PEM: who has to have signed the certificates of TLS servers that we call outside; empty: whom the machine trusts."""
     routers: dict[str, list[Peer]]
     """Platform to its call routers that take new work (SIP over UDP)."""
     platform_of_method: dict[str, str] = msgspec.field(default_factory=lambda: {"MESSAGE": "messaging"})

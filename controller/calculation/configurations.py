@@ -81,6 +81,7 @@ def _proxy(draft: Draft, unit: Unit) -> config.Configuration:
         public_ports=cluster.public_ports,
         certificate=cluster.certificate,
         private_key=cluster.private_key,
+        authorities=cluster.authorities,
         routers=routers,
         default_platform=cluster.default_platform,
         trusted=trusted,

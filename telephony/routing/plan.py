@@ -10,6 +10,8 @@ from telephony.config import Route
 from telephony.sip.uri import Uri
 
 OUTSIDE = "outside"
+TRANSPORTS = ("", "udp", "tcp", "tls")
+"""Over which a trunk is reached. WebSocket is for clients that can open no other connection (RFC 7118)."""
 REFUSED = "refused"
 """In place of an action: the caller may not use the line."""
 ACTIONS = frozenset({"user", "conference", "queue", "echo", "music", OUTSIDE})
@@ -90,3 +92,5 @@ def _check_outside(route: Route) -> None:
         raise ValueError(f"route {route.pattern!r}: outside needs the URI of a trunk")
     if route.target and not Uri.parse(route.target).is_sip:
         raise ValueError(f"route {route.pattern!r}: {route.target!r} is no sip URI")
+    if route.target and Uri.parse(route.target).transport not in TRANSPORTS:
+        raise ValueError(f"route {route.pattern!r}: a trunk is reached over udp, tcp or tls, not as {route.target!r} says")

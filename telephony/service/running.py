@@ -72,6 +72,7 @@ class Running:
         self._jobs.check(configuration.jobs)
         if isinstance(configuration, ProxyConfiguration):
             self._streams.certify(configuration.certificate, configuration.private_key)
+            self._streams.trust(configuration.authorities)
         self._core.configure(configuration, now)
         self._jobs.configure(configuration.jobs, now)
         if self._names is not None and isinstance(self._core, LocatingCore):

@@ -42,9 +42,18 @@ def make_context(certificate: bytes, private_key: bytes) -> ssl.SSLContext:
     return context
 
 
-def make_client_context() -> ssl.SSLContext:
-    """A client's context: servers prove themselves to whom the machine trusts (``SSL_CERT_FILE``, ``SSL_CERT_DIR``, else the system's)."""
-    context = ssl.create_default_context()
+def make_client_context(authorities: bytes = b"") -> ssl.SSLContext:
+    """A client's context: servers prove themselves by what ``authorities`` (PEM) have signed.
+
+    Without any it is whom the machine trusts (``SSL_CERT_FILE``, ``SSL_CERT_DIR``, else the system's).
+
+    Raises:
+        ValueError: the authorities cannot be read.
+    """
+    try:
+        context = ssl.create_default_context(cadata=authorities.decode("ascii") or None)
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise ValueError(f"authorities cannot be read: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     return context

@@ -114,6 +114,7 @@ class Streams:
         """What TLS servers at these places have to prove to be."""
         self._client: Callable[[str], Channel] | None = None
         """Makes the channel of a TLS connection to a domain; there once one was needed."""
+        self._authorities = b""
         self._sweep_at: float | None = None
         self._pair: tuple[bytes, bytes] = (b"", b"")
         self._make: dict[str, MakeChannel] = {"tcp": PlainChannel}
@@ -151,6 +152,16 @@ class Streams:
             self._make["tls"] = lambda: SecureChannel(context, PlainChannel())
             self._make["wss"] = lambda: SecureChannel(context, _web_socket()())
         self._pair = (certificate, private_key)
+
+    def trust(self, authorities: bytes) -> None:
+        """Whoever we connect to from now on has to be certified by these (PEM); empty: by whom the machine trusts.
+
+        Raises:
+            ValueError: they cannot be read; those before stay.
+        """
+        if authorities != self._authorities:
+            self._client = self._make_client(authorities) if authorities else None
+            self._authorities = authorities
 
     def expect(self, host: str, port: int, domain: str) -> None:
         """Who opens a TLS connection there wants this domain."""
@@ -300,11 +311,14 @@ class Streams:
 
     def _client_channel(self, domain: str) -> Channel:
         if self._client is None:
-            from telephony.service.secure import SecureChannel, make_client_context
-
-            context = make_client_context()
-            self._client = lambda domain: SecureChannel(context, PlainChannel(), domain)
+            self._client = self._make_client(self._authorities)
         return self._client(domain)
+
+    def _make_client(self, authorities: bytes) -> Callable[[str], Channel]:
+        from telephony.service.secure import SecureChannel, make_client_context
+
+        context = make_client_context(authorities)
+        return lambda domain: SecureChannel(context, PlainChannel(), domain)
 
     def _keep(self, connection: _Connection) -> None:
         connection.tcp.setblocking(False)

@@ -1,9 +1,12 @@
 """What a document says about the world outside, and what it becomes in the services' configurations."""
 
+import datetime
+
 import msgspec
 import pytest
 
 from controller.calculation.replacement import InstructionError
+from controller.certificate import self_signed
 from controller.desired import Desired, DesiredCluster, DesiredRoute, apply, current
 from controller.founding import PROOF_KEY_SECONDS, rotated
 from controller.state import Bundle
@@ -35,6 +38,18 @@ def test_trunks_and_name_servers_reach_the_services() -> None:
     assert proxy.name_servers == servers
 
 
+def test_authorities_of_trunks_reach_the_proxies() -> None:
+    world = World()
+    authorities = self_signed("192.0.2.1", datetime.datetime.now(datetime.UTC))[0].decode()
+    for wanted in (authorities, ""):
+        apply(world.draft, Desired(cluster=DesiredCluster(authorities=wanted)), world.now, actor="test")
+        assert current(world.draft).cluster.authorities == (wanted or None)  # type: ignore[union-attr]
+        world.run()
+        proxy = world.configuration(world.units("proxy")[0].id)
+        assert isinstance(proxy, ProxyConfiguration)
+        assert proxy.authorities == wanted.encode()
+
+
 def test_limits_and_emergency_numbers_reach_the_services() -> None:
     world = World()
     wanted = DesiredCluster(user_requests_per_second_max=2.5, source_requests_per_second_max=7.0, emergency_numbers=["110", "*1"])
@@ -55,6 +70,7 @@ def test_limits_and_emergency_numbers_reach_the_services() -> None:
         (DesiredCluster(emergency_numbers=["help"]), "cluster.emergency_numbers"),
         (DesiredCluster(emergency_numbers=[""]), "cluster.emergency_numbers"),
         (DesiredCluster(emergency_numbers=["1"] * 33), "cluster.emergency_numbers"),
+        (DesiredCluster(authorities="nobody"), "cluster.authorities"),
     ],
 )
 def test_settings_that_cannot_be(wanted: DesiredCluster, said: str) -> None:
@@ -73,6 +89,8 @@ def test_settings_that_cannot_be(wanted: DesiredCluster, said: str) -> None:
         ({"target": "sip:host:0"}, "routes[0].target"),
         ({"target": "sip:host:99999"}, "routes[0].target"),
         ({"target": "sip:a b"}, "routes[0].target"),
+        ({"target": "sip:host;transport=ws"}, "routes[0].target: a trunk is reached over udp, tcp, tls"),
+        ({"target": "sips:host;transport=wss"}, "routes[0].target: a trunk is reached over udp, tcp, tls"),
         ({"pattern": "@"}, "routes[0].pattern"),
         ({"pattern": "@exa mple"}, "routes[0].pattern"),
         ({"action": "echo", "target": ""}, "routes[0].callers"),

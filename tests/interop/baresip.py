@@ -40,7 +40,7 @@ auplay_srate 8000
 ausrc_channels 1
 auplay_channels 1
 audio_buffer 20-160
-sip_listen {bracketed}:0
+sip_listen {bracketed}:{port}
 net_interface {host}
 rtp_ports {rtp_first}-{rtp_last}
 rtp_stats yes
@@ -69,12 +69,15 @@ class Baresip:
         host: str = "127.0.0.1",
         trust: Path | None = None,
         register_seconds_max: float = EVENT_SECONDS_MAX,
+        port: int = 0,
+        certificate: bytes = b"",
     ) -> None:
         """A phone of ``user`` at ``server`` (``host:port``), whose voice is one ``tone`` (Hz).
 
         It answers by itself unless ``answer`` is ``manual``. Its messages go to the URI ``friend``.
         Without a server it registers nowhere and can still call. Over TLS it takes no certificate but those in the file ``trust``.
-        Without a server it registers nowhere and can still call. ``security`` is how it encrypts media: a ``mediaenc`` of baresip.
+        Without a server it registers nowhere and can still call, and be called at ``port``; with a ``certificate`` (PEM, with its key)
+        also over TLS, at the next port. ``security`` is how it encrypts media: a ``mediaenc`` of baresip.
         """
         self.user = user
         self.tone = tone
@@ -102,12 +105,14 @@ class Baresip:
                 alert=alert,
                 folder=self._folder,
                 host=host,
+                port=port,
                 bracketed=f"[{host}]" if ":" in host else host,
                 control=self._control_port,
                 rtp_first=rtp_first,
                 rtp_last=rtp_first + 20,
             )
             + (f"sip_cafile {trust}\nsip_verify_server yes\n" if trust else "")
+            + (f"sip_certificate {self._folder / 'certificate.pem'}\n" if certificate else "")
         )
         domain = server or (f"[{host}]" if ":" in host else host)
         account = f"<sip:{user}@{domain};transport={transport}>;auth_pass={password};answermode={answer};audio_codecs=PCMU,PCMA"
@@ -115,6 +120,7 @@ class Baresip:
             account += f";mediaenc={security}"
         account += ";regint=60" if server else ";regint=0"
         (self._folder / "accounts").write_text(account + "\n")
+        (self._folder / "certificate.pem").write_bytes(certificate)
         (self._folder / "contacts").write_text(f'"Friend" <{friend}>\n' if friend else "\n")
         (self._folder / "current_contact").write_text(friend)
 

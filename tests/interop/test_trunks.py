@@ -1,16 +1,18 @@
 """What lies behind us: a Kamailio with users of its own, and SIPp's stock server, reached by routes of the dial plan that lead outside."""
 
+import datetime
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from controller.certificate import self_signed
 from tests.cluster.running import Running
 from tests.interop import kamailio, sipp
 from tests.interop.baresip import Baresip
 from tests.interop.kamailio import Kamailio
-from tests.interop.waiting import wait_for
+from tests.interop.waiting import free_port, wait_for
 
 HOST = "127.0.0.1"
 TALK_SECONDS = 1.0
@@ -18,9 +20,10 @@ OURS, THEIRS = 440.0, 1000.0
 """Voices, Hz."""
 THEIR_USER = "70001"
 """Five digits: nothing that a user of ours could be."""
-DOCUMENT = """
+DOCUMENT = '''
 [cluster]
 guest_targets = ["9196", "1001"]
+authorities = """{authorities}"""
 
 [[routes]]
 pattern = "9196"
@@ -33,11 +36,17 @@ target = "sip:{kamailio}"
 callers = ["100X"]
 
 [[routes]]
+pattern = "90XXX"
+action = "outside"
+target = "sip:{tls};transport=tls"
+callers = ["1001"]
+
+[[routes]]
 pattern = "80XXX"
 action = "outside"
 target = "sip:{sipp}"
 callers = ["1001"]
-"""
+'''
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +60,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
 def lead_outside(running: Running, folder: Path, **targets: str) -> None:
     """Apply `DOCUMENT`."""
     file = folder / "cluster.toml"
-    file.write_text(DOCUMENT.format(**{"kamailio": f"{HOST}:9", "sipp": f"{HOST}:9"} | targets))
+    file.write_text(DOCUMENT.format(**{"kamailio": f"{HOST}:9", "sipp": f"{HOST}:9", "tls": f"{HOST}:9", "authorities": ""} | targets))
     applied = running.command("apply", str(file))
     assert applied.returncode == 0, applied.stderr
 
@@ -123,3 +132,27 @@ def test_sipp_as_a_server(beside: tuple[Running, Kamailio], tmp_path: Path) -> N
         report = json.loads(done.stdout)
         assert (report["status"], report["echo"], report["packets_lost"]) == (200, True, 0)
         assert server.errors() == ""
+
+
+def test_a_trunk_over_tls_has_to_prove_itself(beside: tuple[Running, Kamailio], tmp_path: Path) -> None:
+    running, _ = beside
+    now = datetime.datetime.now(datetime.UTC)
+    certificate, private_key = self_signed(HOST, now)
+    port = free_port(HOST)
+    trunk = Baresip(tmp_path, "90001", port=port, certificate=certificate + private_key, tone=THEIRS)
+    our = Baresip(tmp_path, "1001", server=running.sip, password=running.users["1001"], tone=OURS)
+    with trunk, our:
+        lead_outside(running, tmp_path, tls=f"{HOST}:{port + 1}", authorities=self_signed(HOST, now)[0].decode())
+        our.dial(f"sip:90001@{running.sip}")
+        assert "503" in our.wait("CALL_CLOSED")["param"]
+        assert "INVITE" not in trunk.log()
+        lead_outside(running, tmp_path, tls=f"{HOST}:{port + 1}", authorities=certificate.decode())
+        our.dial(f"sip:90001@{running.sip}")
+        trunk.wait("CALL_ESTABLISHED")
+        our.wait("CALL_ESTABLISHED")
+        wait_for(lambda: min(our.heard_seconds(), trunk.heard_seconds()) > TALK_SECONDS, name="sound over a trunk of TLS")
+        trunk.hang_up()
+        our.wait("CALL_CLOSED")
+        trunk.wait("CALL_CLOSED")
+        assert our.heard().heard(THEIRS) > TALK_SECONDS / 2
+        assert "Via: SIP/2.0/TLS" in trunk.log()

@@ -175,6 +175,8 @@ def test_outside_is_for_those_that_the_line_names(user: str, host: str, caller: 
         Route(pattern="0XXX", action="outside", target="tel:+123", callers=["*"]),
         Route(pattern="0XXX", action="outside", target="sip:", callers=["*"]),
         Route(pattern="@example.org", action="echo"),
+        Route(pattern="0XXX", action="outside", target="sip:trunk.example.net;transport=ws", callers=["*"]),
+        Route(pattern="0XXX", action="outside", target="sips:trunk.example.net;transport=WSS", callers=["*"]),
     ],
 )
 def test_lines_outside_that_cannot_be(route: Route) -> None:

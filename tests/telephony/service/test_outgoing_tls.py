@@ -77,6 +77,22 @@ def test_who_is_not_trusted_gets_nothing(sides: tuple[Side, Side, Flow]) -> None
     assert they.messages == []
 
 
+def test_authorities_of_the_configuration_are_asked_instead(sides: tuple[Side, Side, Flow]) -> None:
+    we, they, flow = sides
+    we.streams.expect(flow.host, flow.port, DOMAIN)
+    with pytest.raises(ValueError, match="authorities"):
+        we.streams.trust(b"nobody")
+    we.streams.trust(pair("own authority", ELSEWHERE)[0])
+    we.streams.send(ONE, flow)
+    turn(we, they, lambda: we.gone)
+    assert they.messages == [], "whom the machine trusts is not enough"
+    they.streams.certify(*pair("own authority", ELSEWHERE))
+    we.streams.send(ONE, flow)
+    turn(we, they, lambda: they.messages)
+    we.streams.trust(b"")
+    assert we.streams.connections() == 1, "those that are there stay"
+
+
 def test_what_waits_for_the_handshake_is_bounded() -> None:
     channel = SecureChannel(make_client_context(), PlainChannel(), DOMAIN)
     assert channel.outgoing()[0] == 22, "a handshake record: ours begins it"
