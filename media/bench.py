@@ -89,7 +89,7 @@ def main(words: list[str]) -> int:
     due = time.monotonic()
     ticks = late = 0
     while running:
-        due += TICK_SECONDS
+        due += TICK_SECONDS * processor.rest()
         wait = due - time.monotonic()
         if wait > 0:
             time.sleep(wait)

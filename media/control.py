@@ -381,7 +381,8 @@ class Speakers(msgspec.Struct, frozen=True, kw_only=True):
 class MediaProcessor:
     """All legs of one process: jobs in, RTP in and out, events out.
 
-    The caller owns the clock (seconds, monotonic), calls `tick` every `TICK_SECONDS`, and hands jobs over between ticks.
+    The caller owns the clock (seconds, monotonic), calls `tick` every `TICK_SECONDS`, and hands jobs over between ticks. Ticks that have
+    nothing to do may be left out (`rest`).
 
     Args:
         configuration: host, port range and limits.
@@ -460,6 +461,10 @@ class MediaProcessor:
         """Receive what came, send what is due. Never raises because of bytes from the network."""
         self._now = now
         self._desk.tick(now)
+
+    def rest(self) -> int:
+        """Ticks from the last one to the next that has anything to do, until a job is done: 1 to 4. Those between may be left out."""
+        return self._desk.engine.rest()
 
     def events(self) -> list[tuple[str, str, bytes]]:
         """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout`, `PlayEnded`, `RecordFailed`,

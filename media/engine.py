@@ -176,6 +176,16 @@ class Engine:
                 self.events.expire(now)
                 self.reports.tick(now)
 
+    def rest(self) -> int:
+        """Ticks from the last one to the next that has anything to do, 1 to `PHASES`."""
+        if self._stale:
+            return 1
+        until = max(1, min(self._received + self._patience - self._ticks, PHASES))
+        for ticks in range(1, until):
+            if len(self._phases[(self._ticks + ticks - 1) % PHASES].clocked):
+                return ticks
+        return until
+
     def _serve(self, number: int, now: float) -> None:
         phase = self._phases[number]
         if not len(phase.clocked):

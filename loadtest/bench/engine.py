@@ -41,7 +41,7 @@ class Ticks(msgspec.Struct, frozen=True):
 
 
 class Engine:
-    """The loop: a tick every `TICK_SECONDS`, jobs in between."""
+    """The loop: a tick every `TICK_SECONDS` where there is anything to do, jobs in between."""
 
     def __init__(self, control: socket.socket, host: str) -> None:
         self._control = control
@@ -63,8 +63,10 @@ class Engine:
         while True:
             now = time.monotonic()
             ready = select.select([control], [], [], max(0.0, due - now))[0]
-            if ready and not self._job():
-                return
+            if ready:
+                if not self._job():
+                    return
+                due -= max(0, int((due - now) / TICK_SECONDS)) * TICK_SECONDS
             now = time.monotonic()
             if now < due:
                 continue
@@ -78,7 +80,7 @@ class Engine:
             after = time.monotonic()
             self._worst = max(self._worst, after - now)
             self._ticks += 1
-            due += TICK_SECONDS
+            due += TICK_SECONDS * processor.rest()
             if after - due > TICKS_BEHIND_MAX * TICK_SECONDS:
                 behind = int((after - due) / TICK_SECONDS)
                 self._skipped += behind

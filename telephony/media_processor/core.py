@@ -2,7 +2,8 @@
 
 Rules:
 - A tick every `TICK_SECONDS`, by absolute deadlines: a late tick does not move the ones after it. After a pause longer
-  than `LATE_SECONDS_MAX` counting starts afresh instead of catching up.
+  than `LATE_SECONDS_MAX` counting starts afresh instead of catching up. Ticks that have nothing to do are left out: waking up costs
+  more than an empty tick.
 - A processor that died leaves its legs in the memory file ``state``: the next process goes on with them, a warm standby within
   milliseconds. A file of another layout is emptied.
 - Draining: balancers give it nothing new but what names it, so every job is done. `GRACE_SECONDS` before the
@@ -106,6 +107,9 @@ class Media:
 
     def job(self, job: Job, now: float) -> None:
         assert self._processor is not None
+        if self._tick_at is not None and self._tick_at > now:
+            # The next tick may have something to do now.
+            self._tick_at -= int((self._tick_at - now) / TICK_SECONDS) * TICK_SECONDS
         if len(self._clients) < CLIENTS_MAX:
             self._clients.add(job.client)
         if job.operation != "steps":
@@ -127,7 +131,7 @@ class Media:
         if self._processor is None or self._tick_at is None:
             return
         self._processor.tick(now)
-        self._tick_at += TICK_SECONDS
+        self._tick_at += TICK_SECONDS * self._processor.rest()
         if self._ends_at is not None and now >= self._ends_at:
             self._ends_at = None
             self._announce_end(self._processor, now)

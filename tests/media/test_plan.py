@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from media import plan
-from media.control import Bridge, Room
-from media.engine import RELAY_PACKETS
+from media.control import Bridge, Echo, Room
+from media.engine import RELAY_PACKETS, RELAY_TICKS
 from media.legs import Legs
 from media.plan import PHASE_LEGS, PHASES
 from tests.media.phone import TICK, bench
@@ -64,3 +64,23 @@ def test_a_tick_that_serves_nobody_receives_only_for_the_relay(
         engine.ticks(40)
         assert len(received) == calls
         assert TICK * 40 / calls == pytest.approx(received[1] - received[0])
+
+
+@pytest.mark.parametrize(("sink", "ticks"), [(None, PHASES), (Echo(), RELAY_TICKS), (Room("r"), PHASES)])
+def test_a_processor_rests_while_there_is_nothing_to_do(sink: Echo | Room | None, ticks: int) -> None:
+    with bench() as engine:
+        phone = engine.phone("a")
+        assert engine.processor.rest() == 1, "a leg is new"
+        if sink:
+            engine.connect("a", sink)
+        engine.ticks(8)
+        for _ in range(20):
+            phone.send(bytes(160))
+            rest = engine.processor.rest()
+            assert rest <= ticks
+            engine.now += (rest - 1) * TICK
+            engine.ticks()
+        assert engine.processor.rest() == ticks
+        assert len(phone.received()) >= 18 * bool(sink)
+        report = engine.report("a")
+        assert (report.packets_in, report.concealed, report.late) == (20, 0, 0)
