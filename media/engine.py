@@ -14,6 +14,7 @@ Rules:
 from typing import NamedTuple
 
 import numpy as np
+import numpy.ma  # np.unique loads it when it is first called: 50 ms in a tick, or of a standby that goes on
 from numpy import count_nonzero as how_many
 
 from media.addresses import Addresses
@@ -112,7 +113,6 @@ class Engine:
         self._ticks = 0
         self.skipped = 0
         """Ticks that were never made up for."""
-        self._room_played: I64 = legs.rooms["played"]
         self.room_plays: dict[int, RoomPlay] = {}
         """Room to what it hears."""
         self.room_tones: dict[int, list[Source]] = {}
@@ -286,7 +286,7 @@ class Engine:
                 at = play.first
             if at < play.end:
                 self.room_plays[room] = play._replace(at=at)
-                self._room_played[room] = at - play.first
+                self.legs.room_played[room] = at - play.first
             else:
                 del self.room_plays[room]
                 self.ended_rooms.append((room, play.id))

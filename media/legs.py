@@ -15,10 +15,11 @@ from typing import Annotated, Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from media import coders, gain, rates, slip
+from media import coders, gain, rates
 from media.addresses import ADDRESS_BYTES
 from media.arrays import CAPACITY_PLACE, F32, F64, HEADER_BYTES, I16, I32, I64, IDENTITY_BYTES, U8, U16, U32, Arena, Bool, LayoutError
 from media.comfort_noise import ComfortNoise
+from media.slips import Slips
 from media.srtp.suites import KEY_BYTES_MAX
 from media.tape import Tape
 from media.tones import activity, answering
@@ -50,8 +51,6 @@ DIGITS_MAX = 32
 PROCESS = np.dtype([("began", "f8"), ("ticks", "i8"), ("named", "i8"), ("over", "?")])
 """Of the process as a whole: when its ticks are counted from, seconds; how many it has served; how many playbacks and recordings it has
 named; it ended in order."""
-ROOM = np.dtype([("played", "i8"), *slip.fields()])
-"""Of a room, by its number: frames of its playback that were heard; `media.record.RoomRecord`."""
 LOSSES = np.dtype([(name, "i8") for name in ("first", "last", "lost", "bursts", "packets", "within")])
 """Of `media.extended`: the stretch of losses that may go on (its numbers, and how many), bursts that are over, their packets and losses."""
 
@@ -378,8 +377,10 @@ class Legs:
             setattr(self, name, arena.array(f"{LAYOUT_VERSION} {name}", kind, (self.capacity, *shape)))
         self.process: NDArray[Any] = arena.array("process", PROCESS, (1,))
         """`PROCESS`."""
-        self.rooms: NDArray[Any] = arena.array("rooms", ROOM, (self.capacity,))
-        """`ROOM`."""
+        self.room_slips = Slips(arena, "rooms", self.capacity)
+        """By number of the room: `media.record.RoomRecord`."""
+        self.room_played: I64 = arena.array("room played", np.dtype(np.int64), (self.capacity,))
+        """Frames of its playback that it has heard."""
         self.tape = Tape(arena, self.capacity)
         """Of recordings."""
 

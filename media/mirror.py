@@ -66,11 +66,11 @@ class Mirror:
             self._ask_for_pages()
 
     def _look_at_rooms(self) -> None:
-        rooms = self._legs.rooms
-        changed = np.flatnonzero((rooms["size"] > 0) & (rooms["check"] != self._room_checks))[:LOOK_LEGS_MAX]
+        slips = self._legs.room_slips
+        changed = np.flatnonzero((slips.mark["size"] > 0) & (slips.mark["check"] != self._room_checks))[:LOOK_LEGS_MAX]
         for room in changed.tolist():
-            self._room_checks[room] = rooms["check"][room]
-            record = read_room(rooms[room])
+            self._room_checks[room] = slips.mark["check"][room]
+            record = read_room(slips.get(room))
             if record is not None:
                 self._sources.add(record.playback.source)
 

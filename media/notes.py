@@ -10,7 +10,6 @@ import zlib
 import msgspec
 import numpy as np
 
-from media import slip
 from media.legs import NOTE_BYTES, Legs
 from media.record import LegRecord, RoomRecord
 
@@ -19,14 +18,13 @@ _decode = msgspec.msgpack.Decoder(LegRecord).decode
 _decode_room = msgspec.msgpack.Decoder(RoomRecord).decode
 
 
-def write_room(row: np.void, record: RoomRecord) -> None:
-    """Note what a room hears, in its row of `Legs.rooms`."""
-    slip.put(row, _encode(record))
+def write_room(record: RoomRecord) -> bytes:
+    """What a room hears, for `Legs.room_slips`."""
+    return _encode(record)
 
 
-def read_room(row: np.void) -> RoomRecord | None:
+def read_room(data: bytes) -> RoomRecord | None:
     """What a room hears; None: nothing, or there is no whole note of it."""
-    data = slip.get(row)
     try:
         return _decode_room(data) if data else None
     except msgspec.DecodeError:

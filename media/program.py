@@ -122,11 +122,11 @@ class Program:
         for record in plays:
             self.hear(record)
         self._take_over_recordings()
-        rooms = self._engine.legs.rooms
+        legs = self._engine.legs
         for name, room in self._board.rooms.items():
-            found = read_room(rooms[room])
+            found = read_room(legs.room_slips.get(room))
             if found is not None and name == f"room {found.name}":
-                found.playback.offset_frames = int(rooms["played"][room])
+                found.playback.offset_frames = int(legs.room_played[room])
                 self._hear_room(room, found)
 
     def _take_over_recordings(self) -> None:
@@ -199,8 +199,7 @@ class Program:
         """Let a room hear a playback, once its source was read."""
         playback = record.playback
         self._rooms[playback.id] = (record.client, record.name)
-        rooms = self._engine.legs.rooms
-        write_room(rooms[room], record)
+        self._engine.legs.room_slips.put(room, write_room(record))
         try:
             source = self._bank.find(playback.source)
         except BankError:
@@ -215,12 +214,12 @@ class Program:
             self._rooms.pop(before.id, None)
         at = min(source.first + playback.offset_frames, source.end - 1)
         self._engine.room_plays[room] = RoomPlay(playback.id, at, source.first, source.end, playback.loop)
-        rooms["played"][room] = at - source.first
+        self._engine.legs.room_played[room] = at - source.first
 
     def _over_room(self, room: int, name: str) -> None:
         """What a room hears of the bank came to its end."""
         self._waiting_rooms.pop(name, None)
-        self._engine.legs.rooms["size"][room] = 0
+        self._engine.legs.room_slips.take(room)
         client, room_name = self._rooms.pop(name, ("", ""))
         self._say(client, "play-ended", PlayEnded(id=name, room=room_name or str(room)))
 
@@ -286,7 +285,7 @@ class Program:
                 recording.close()
         elif room in self._engine.room_plays and self._engine.room_plays[room].id == job.id:
             del self._engine.room_plays[room]
-            self._engine.legs.rooms["size"][room] = 0
+            self._engine.legs.room_slips.take(room)
         return Done()
 
     def _end_recording(self, record: LegRecord) -> None:

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from media import slip, wav
+from media import wav
 from media.arrays import I16
 from media.rates import FRAMES_PER_SECOND, RATES
 from media.resample import resampler
@@ -77,7 +77,7 @@ class Recording:
     def keep(self, **changes: Any) -> None:
         """Change what is noted of it."""
         self.note = replace(self.note, **changes)
-        slip.put(self.state, _encode(self.note))
+        self._recorder.tape.slips.put(self.row, _encode(self.note))
 
     def put(self, *channels: I16) -> None:
         """Add a frame: int16[20 ms] for each channel."""
@@ -144,7 +144,7 @@ class Recorder:
         Raises:
             OSError: it can't be written.
         """
-        free = np.flatnonzero(self.tape.recordings["size"] == 0)
+        free = np.flatnonzero(self.tape.slips.mark["size"] == 0)
         if not len(free):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         # Non-blocking: a pipe that nobody reads is refused, not waited for.
@@ -160,7 +160,7 @@ class Recorder:
         state = self.tape.recordings[row]
         state["rate"] = state["bytes"] = state["written"] = 0
         state["over"] = False
-        if not slip.put(state, _encode(note)):
+        if not self.tape.slips.put(row, _encode(note)):
             os.close(file)
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         self._start()
@@ -179,17 +179,17 @@ class Recorder:
     def take_over(self) -> list[Recording]:
         """Recordings that another process left; those that were about to end do so."""
         found = []
-        recordings, blocks = self.tape.recordings, self.tape.blocks
-        for row in np.flatnonzero(recordings["size"]).tolist():
+        slips, blocks = self.tape.slips, self.tape.blocks
+        for row in np.flatnonzero(slips.mark["size"]).tolist():
             try:
-                note = _decode(slip.get(recordings[row]))
+                note = _decode(slips.get(row))
             except msgspec.DecodeError:
-                recordings["size"][row] = 0
+                slips.take(row)
                 continue
             mine = np.flatnonzero(blocks["owner"] == row + 1)
             full = mine[blocks["full"][mine]]
             filling = mine[~blocks["full"][mine]]
-            state = recordings[row]
+            state = self.tape.recordings[row]
             state["bytes"] = max([int(state["bytes"]), *(blocks["at"][full] + blocks["size"][full]).tolist()])
             self._start()
             recording = Recording(self, row, note, -1, int(filling[0]) if len(filling) else -1)
@@ -200,7 +200,7 @@ class Recorder:
             else:
                 found.append(recording)
         gone = blocks["owner"] > 0
-        gone[gone] = recordings["size"][blocks["owner"][gone] - 1] == 0
+        gone[gone] = slips.mark["size"][blocks["owner"][gone] - 1] == 0
         blocks["owner"][gone] = 0
         return found
 
@@ -251,7 +251,7 @@ class Recorder:
                 continue
             if recording.file >= 0:
                 os.close(recording.file)
-            recording.state["size"] = 0
+            self.tape.slips.take(recording.row)
             self._notes.put(Note(recording.note.id, ""))
 
     @staticmethod

@@ -190,7 +190,7 @@ class Switchboard:
         self._engine.fading.pop(number, None)
         self._engine.faded.discard(number)
         self._engine.room_plays.pop(number, None)
-        self._engine.legs.rooms["size"][number] = 0
+        self._engine.legs.room_slips.take(number)
         self._engine.room_tones.pop(number, None)
         recording = self._engine.room_recordings.pop(number, None)
         if recording is not None:

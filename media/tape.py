@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from media import slip
 from media.arrays import U8, Arena
+from media.slips import Slips
 
 BLOCK_BYTES = 32 << 10
 """A second of two channels at 8 kHz."""
 BLOCKS_MAX = 2000
 """Blocks that may wait for the disk, over all recordings: 64 MB."""
-RECORDING = np.dtype([("rate", "u4"), ("bytes", "i8"), ("written", "i8"), ("over", "?"), *slip.fields()])
-"""Hz, 0: nothing was put yet; bytes of sound in blocks that are full, and in the file; nothing more comes; `RecordingNote`."""
+RECORDING = np.dtype([("rate", "u4"), ("bytes", "i8"), ("written", "i8"), ("over", "?")])
+"""Hz, 0: nothing was put yet; bytes of sound in blocks that are full, and in the file; nothing more comes."""
 BLOCK = np.dtype([("owner", "i4"), ("size", "i4"), ("at", "i8"), ("full", "?")])
 """Row of its recording + 1, 0: free; bytes of sound; their place in the file's sound; it is the disk's turn."""
 
@@ -54,6 +54,8 @@ class Tape:
     def __init__(self, arena: Arena, rows: int) -> None:
         self.recordings: NDArray[Any] = arena.array("recordings", RECORDING, (rows,))
         """`RECORDING`."""
+        self.slips = Slips(arena, "recordings", rows)
+        """`RecordingNote`."""
         self.blocks: NDArray[Any] = arena.array("blocks", BLOCK, (BLOCKS_MAX,))
         """`BLOCK`."""
         self.sound: U8 = arena.array("sound", np.dtype(np.uint8), (BLOCKS_MAX, BLOCK_BYTES))

@@ -1,7 +1,11 @@
-"""Our media processor alone in a process: ticks, and jobs over one socket. ``python -m loadtest.bench.engine FD HOST``.
+"""Our media processor alone in a process: ticks, and jobs over one socket. ``python -m loadtest.bench.engine FD HOST [NAME=FD ...]``.
 
 Runs until the other end of the socket FD (AF_UNIX SOCK_SEQPACKET) is closed. A job is msgpack [operation, request], its answer
 msgpack [error or empty, response]. The operation ``stages`` with a request of seconds measures what each part of a tick takes.
+
+With ``rtp``, ``rtcp`` and ``state`` it serves these sockets and this memory; with ``giver`` a standby has the other end of that socket.
+With ``peer`` it is the standby: it looks at the legs when it is asked to (``look``), goes on with them when the other end is gone, and
+tells what that took (``taken``).
 """
 
 import cProfile
@@ -40,24 +44,54 @@ class Ticks(msgspec.Struct, frozen=True):
     """Seconds that each part of the engine took, where a profiler was asked for."""
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """How a standby went on."""
+
+    woke: float
+    """When it knew that the other one is gone (CLOCK_MONOTONIC, seconds)."""
+    take_over_ms: float
+    tick_ms: float
+    """The first tick."""
+
+
 class Engine:
     """The loop: a tick every `TICK_SECONDS` where there is anything to do, jobs in between."""
 
-    def __init__(self, control: socket.socket, host: str) -> None:
+    def __init__(self, control: socket.socket, host: str, given: dict[str, int]) -> None:
         self._control = control
-        self._sockets = [udp(host, RTP_PORT), udp(host, RTP_PORT + 1)]
+        self._peer = given.get("peer", -1)
+        self._taken = b""
+        self._sockets = [] if "rtp" in given else [udp(host, RTP_PORT), udp(host, RTP_PORT + 1)]
+        own = dict(zip(("rtp", "rtcp"), (side.fileno() for side in self._sockets), strict=False))
         configuration = MediaConfiguration(
             host=host, rtp_port_first=PORT_FIRST, rtp_port_last=PORT_LAST, legs_max=LEGS_MAX, rtp_timeout_seconds=3600
         )
-        self._processor = MediaProcessor(
-            configuration, {"rtp": self._sockets[0].fileno(), "rtcp": self._sockets[1].fileno()}, time.monotonic()
-        )
+        self._processor = MediaProcessor(configuration, {**own, **given}, time.monotonic())
+        if "giver" in given:
+            self._processor.standby(given["giver"])
         self._profile: cProfile.Profile | None = None
         self._began = self._until = 0.0
         self._ticks = self._skipped = 0
         self._worst = self._late = 0.0
 
+    def _stand_by(self) -> bool:
+        """Until the other one is gone; false: nobody wants it any more."""
+        while True:
+            ready = select.select([self._control.fileno(), self._peer], [], [])[0]
+            if self._control.fileno() in ready and not self._job():
+                return False
+            if self._peer in ready and not self._processor.hear_peer():
+                woke = time.monotonic()
+                self._processor.take_over(woke)
+                took = time.monotonic()
+                self._processor.tick(took)
+                said = Taken(woke, (took - woke) * 1e3, (time.monotonic() - took) * 1e3)
+                self._taken = msgspec.msgpack.encode(said)
+                return True
+
     def run(self) -> None:
+        if self._peer >= 0 and not self._stand_by():
+            return
         control, processor = self._control, self._processor
         due = time.monotonic()
         while True:
@@ -93,11 +127,19 @@ class Engine:
         operation, body = msgspec.msgpack.decode(data, type=tuple[str, bytes])
         now = time.monotonic()
         try:
-            answer = ("", self._stages(body) if operation == "stages" else self._processor.handle(operation, body, "bench", now))
+            answer = ("", self._answer(operation, body, now))
         except MediaError as error:
             answer = (str(error), b"")
         self._control.send(msgspec.msgpack.encode(answer))
         return True
+
+    def _answer(self, operation: str, body: bytes, now: float) -> bytes:
+        if operation == "look":
+            self._processor.look()
+            return b""
+        if operation == "taken":
+            return self._taken
+        return self._stages(body) if operation == "stages" else self._processor.handle(operation, body, "bench", now)
 
     def _stages(self, body: bytes) -> bytes:
         """``b"profile"``: begin, with a profiler; ``b"watch"``: begin without; else end, and say."""
@@ -125,8 +167,9 @@ def part(function: Function) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    descriptor, host = arguments
-    Engine(socket.socket(fileno=int(descriptor)), host).run()
+    descriptor, host, *given = arguments
+    named = {name: int(number) for name, _, number in (word.partition("=") for word in given)}
+    Engine(socket.socket(fileno=int(descriptor)), host, named).run()
     return 0
 
 

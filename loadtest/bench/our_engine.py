@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from collections.abc import Mapping
 
 import msgspec
 
@@ -16,15 +17,21 @@ CALL = "bench"
 
 
 class OurEngine:
-    """`loadtest.bench.engine`, running."""
+    """`loadtest.bench.engine`, running.
 
-    def __init__(self, checkout: Checkout) -> None:
+    Args:
+        given: descriptors by name that it is to have.
+    """
+
+    def __init__(self, checkout: Checkout, given: Mapping[str, int] | None = None) -> None:
+        given = given or {}
         self._host = checkout.host
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(ANSWER_SECONDS_MAX)
         with theirs:
             command = [sys.executable, "-m", "loadtest.bench.engine", str(theirs.fileno()), self._host]
-            self.process = Process(command, pass_fds=[theirs.fileno()], folder=checkout.root)
+            command += [f"{name}={descriptor}" for name, descriptor in given.items()]
+            self.process = Process(command, pass_fds=[theirs.fileno(), *given.values()], folder=checkout.root)
         self._legs = 0
         try:
             self.watch()

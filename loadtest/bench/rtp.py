@@ -70,6 +70,9 @@ class Seen(msgspec.Struct, frozen=True):
     deviation_p50_us: int
     """|interarrival - 20 ms|, median."""
     deviation_p99_us: int
+    gap_p50_us: int
+    """Median over all sources of the longest time between two packets."""
+    gap_max_us: int
     cpu_seconds: float
     lag_ms: float
     late_share: float
@@ -148,6 +151,9 @@ class Load:
             "lost": float(seen.gaps),
             "dev p50 us": float(seen.deviation_p50_us),
             "dev p99 us": float(seen.deviation_p99_us),
+            "gap p50 ms": seen.gap_p50_us / 1e3,
+            "gap max ms": seen.gap_max_us / 1e3,
+            "sources": float(seen.sources),
             "load us": seen.cpu_seconds / max(1, seen.received) * 1e6,
             "MiB": accounting.memory_bytes(roots) / 2**20,
         }

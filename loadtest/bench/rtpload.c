@@ -38,7 +38,7 @@ enum { STREAMS_MAX = 30000, BATCH = 256, SLOTS = 20, DATAGRAM_MAX = 2048, DEVIAT
 static const uint64_t PACKET_NS = 20000000, SLOT_NS = 20000000 / SLOTS;
 
 struct stream { int socket, sends, type, step; struct sockaddr_in to; uint16_t sequence; uint32_t timestamp, ssrc, frame; };
-struct source { uint64_t key, last; uint32_t first, highest, got; int used, counted; };
+struct source { uint64_t key, last, gap; uint32_t first, highest, got; int used, counted; };
 struct frames { uint8_t *bytes; uint32_t *at; uint16_t *length; uint32_t count; };
 
 static struct stream streams[STREAMS_MAX];
@@ -78,6 +78,7 @@ static void take(int number, int row) {
     received++;
     if (!s->counted) { s->counted = 1; s->first = s->highest = sequence + 65536u; }
     else {
+        if (at > s->last && at - s->last > s->gap) s->gap = at - s->last;
         int16_t ahead = (int16_t)(sequence - (uint16_t)s->highest);
         if (ahead > 0) s->highest += ahead;
         if (ahead == 1) {
@@ -175,6 +176,10 @@ static int percentile(double share) {
     uint64_t sum = 0; for (int i = 0; i <= DEVIATION_MAX_US; i++) { sum += deviations[i]; if (sum && sum >= share * deviation_count) return i; } return -1;
 }
 
+static int by_length(const void *one, const void *other) {
+    uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other; return (a > b) - (a < b);
+}
+
 int main(int argc, char **argv) {
     const char *list = NULL, *first = NULL, *second = NULL; double seconds = 6, warm = 2; struct in_addr local = { htonl(INADDR_LOOPBACK) }; int c;
     while ((c = getopt(argc, argv, "a:f:p:q:t:w:")) != -1) switch (c) {
@@ -208,14 +213,16 @@ int main(int argc, char **argv) {
         for (int i = 0; i < n; i++) drain(events[i].data.u32);
     }
     double length = (now() - began) / 1e9; cpu = own_cpu() - cpu; puts("end"); fflush(stdout);
-    uint64_t in_window = received, expected = 0, got = 0, heard = 0;
+    uint64_t in_window = received, expected = 0, got = 0, heard = 0; static uint64_t gaps[SOURCES];
     for (uint64_t last = now() + 300000000ull; now() < last;) { /* what is on its way still counts as not lost */
         int n = epoll_wait(poll, events, EVENTS, 20); for (int i = 0; i < n; i++) drain(events[i].data.u32);
     }
-    for (int i = 0; i < SOURCES; i++) if (sources[i].counted) { expected += sources[i].highest - sources[i].first + 1; got += sources[i].got; heard++; }
+    for (int i = 0; i < SOURCES; i++) if (sources[i].counted) { expected += sources[i].highest - sources[i].first + 1; got += sources[i].got; gaps[heard++] = sources[i].gap; }
+    qsort(gaps, heard, sizeof *gaps, by_length);
     printf("{\"streams\": %d, \"sockets\": %d, \"seconds\": %.3f, \"sent\": %llu, \"unsent\": %llu, \"received\": %llu, \"sources\": %llu, "
-           "\"gaps\": %lld, \"expected\": %llu, \"deviation_p50_us\": %d, \"deviation_p99_us\": %d, \"cpu_seconds\": %.6f, \"lag_ms\": %.2f, \"late_share\": %.5f}\n",
+           "\"gaps\": %lld, \"expected\": %llu, \"deviation_p50_us\": %d, \"deviation_p99_us\": %d, \"gap_p50_us\": %llu, \"gap_max_us\": %llu, \"cpu_seconds\": %.6f, \"lag_ms\": %.2f, \"late_share\": %.5f}\n",
            stream_count, socket_count, length, (unsigned long long)sent, (unsigned long long)unsent, (unsigned long long)in_window, (unsigned long long)heard,
-           (long long)(expected - got), (unsigned long long)expected, percentile(.5), percentile(.99), cpu, lag, slots ? (double)late / slots : 0);
+           (long long)(expected - got), (unsigned long long)expected, percentile(.5), percentile(.99),
+           (unsigned long long)(heard ? gaps[heard / 2] / 1000 : 0), (unsigned long long)(heard ? gaps[heard - 1] / 1000 : 0), cpu, lag, slots ? (double)late / slots : 0);
     return 0;
 }

@@ -186,7 +186,7 @@ def test_another_process_goes_on_with_the_file_to_the_frame(tmp_path: Path, stop
     whole = data(path, 2)
     expected = sound[: 120 if stopped else 180].reshape(-1)
     assert np.array_equal(whole[:, 0], expected) and np.array_equal(whole[:, 1], -expected)
-    assert not second.tape.blocks["owner"].any() and not second.tape.recordings["size"].any()
+    assert not second.tape.blocks["owner"].any() and not second.tape.slips.mark["size"].any()
 
 
 def test_a_file_that_took_its_name_is_left_alone(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from loadtest.bench.rtp import NOTHING, SILENCE, SPEECH, Seen, Stream, faults, m
 
 LINE = (
     '{"streams": 4, "sockets": 2, "seconds": 2.0, "sent": 400, "unsent": 0, "received": 400, "sources": 4, "gaps": 0, "expected": 400, '
-    '"deviation_p50_us": 80, "deviation_p99_us": 900, "cpu_seconds": 0.01, "lag_ms": 1.5, "late_share": 0.0}'
+    '"deviation_p50_us": 80, "deviation_p99_us": 900, "gap_p50_us": 20100, "gap_max_us": 21000, '
+    '"cpu_seconds": 0.01, "lag_ms": 1.5, "late_share": 0.0}'
 )
 
 
