@@ -4,13 +4,12 @@ Each point is loaded twice: plainly for the cost, and with a profiler for what e
 Python dearer than those of the kernel: the parts are a shape, the cost is the measure.
 """
 
-import importlib
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from loadtest.bench.drawing import Area, Chart
+from loadtest.bench.engine import STEPS
 from loadtest.bench.figure import Figure, Round
 from loadtest.bench.media import members
 from loadtest.bench.options import Options
@@ -22,7 +21,6 @@ from loadtest.bench.turns import say, say_round
 LEGS = (10, 20, 50, 100, 200, 500, 1000, 1500, 2000, 2500, 3000)
 ROOM_SIZE = 10
 SECONDS, PROFILED_SECONDS = 4.0, 2.0
-PARTS_SHOWN = 8
 PREFIX = "part: "
 
 
@@ -66,47 +64,42 @@ def _point(load: Load, options: Options, legs: int) -> Round:
         engine.stop()
 
 
-def largest(points: Sequence[dict[str, float]]) -> list[str]:
-    """Names of the parts that take most over all points; the others become one."""
-    sums: dict[str, float] = {}
-    for point in points:
-        for name, cost in point.items():
-            if name.startswith(PREFIX):
-                sums[name] = sums.get(name, 0.0) + cost
-    return sorted(sums, key=lambda name: -sums[name])[:PARTS_SHOWN]
-
-
 def plot(source: Path, target: Path) -> None:
-    """Draw the curve of a ``--json`` file.
+    """Draw the curve of a ``--json`` file as SVG.
 
     Raises:
-        NotRunnableError: matplotlib is not installed, or the file holds no curve.
+        NotRunnableError: the file holds no curve of two points.
     """
-    try:
-        drawing: Any = importlib.import_module("matplotlib.pyplot")
-    except ImportError:
-        raise NotRunnableError("drawing needs matplotlib: python -m pip install matplotlib") from None
-    figures = [
-        figure for figure in json.loads(source.read_text())["figures"] if figure["median"] and "legs" in figure["rounds"][0]["details"]
-    ]
-    if not figures:
+    found = json.loads(source.read_text())
+    figures = [figure for figure in found["figures"] if figure["median"] and "legs" in figure["rounds"][0]["details"]]
+    if len(figures) < 2:
         raise NotRunnableError(f"{source} holds no curve")
-    points = [figure["rounds"][len(figure["rounds"]) // 2]["details"] | {"cost": figure["median"]} for figure in figures]
-    names = largest(points)
-    legs = [point["legs"] for point in points]
-    parts = [[point.get(name, 0.0) for point in points] for name in names]
-    rest = [point["cost"] - sum(point.get(name, 0.0) for name in names) for point in points]
-    canvas, axes = drawing.subplots(figsize=(9, 5.5))
-    axes.stackplot(legs, *parts, rest, labels=[*(name.removeprefix(PREFIX) for name in names), "all else"], alpha=0.85)
-    axes.plot(legs, [point["cost"] for point in points], "k.-", label="measured")
-    axes.set(xscale="log", xlabel=f"legs, in rooms of {ROOM_SIZE}, PCMU, all talking", ylabel="CPU per packet in and out, us", ylim=0)
-    axes.legend(fontsize="small")
-    canvas.tight_layout()
-    canvas.savefig(target)
+    points = [figure["rounds"][len(figure["rounds"]) // 2]["details"] for figure in figures]
+    costs = [figure["median"] for figure in figures]
+    shares = [{name: point.get(PREFIX + name, 0.0) for name in STEPS} for point in points]
+    rest = [max(cost - sum(share.values()), 0.0) for cost, share in zip(costs, shares, strict=True)]
+    areas = [Area(name, [share[name] for share in shares]) for name in STEPS]
+    chart = Chart(
+        [point["legs"] for point in points],
+        [*areas, Area("all else", rest)],
+        f"legs, in rooms of {ROOM_SIZE}, PCMU, all talking, a port a leg",
+        "CPU a packet in and out, microseconds (user and system)",
+        [
+            _caption(found["machine"], len(figures[0]["rounds"])),
+            "Cost: kernel's accounting. Parts: the shape of a profile, scaled to the cost.",
+        ],
+    )
+    target.write_text(chart.svg())
+
+
+def _caption(machine: str, rounds: int) -> str:
+    """Interpreter and processor, of `loadtest.bench.__main__.machine`; not the load of that hour."""
+    what = machine.partition(", load")[0]
+    return f"{what}; median of {rounds}." if rounds > 1 else f"{what}."
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m loadtest.bench.curve FROM.json TO.svg``"""
+    """``python -m loadtest.bench.curve FROM.json TO.svg``: draw what ``python -m loadtest.bench curve --json FROM.json`` has measured."""
     try:
         plot(*map(Path, arguments))
     except NotRunnableError as error:

@@ -156,14 +156,48 @@ class Engine:
         return shares(rows, part)
 
 
+STEPS = ("receive", "parse", "jitter", "decode", "mix", "encode", "send")
+"""What a packet goes through, in order."""
+_FILES = {
+    "receive": ("datagrams", "sockets"),
+    "parse": ("receive", "packets", "sequence", "addresses", "events", "rtcp", "extended", "guard", "relay", "link"),
+    "jitter": ("jitter",),
+    "decode": ("transcode", "coded", "concealment", "comfort_noise", "levels"),
+    "mix": ("mixer", "engine", "hearing", "listening", "speakers", "gain"),
+    "encode": (),
+    "send": ("send", "digits"),
+}
+"""Files of `media` that do a step, but for what `_NAMES` says; the others' time is their callers'."""
+_NAMES = {
+    ("datagrams", "send"): "send",
+    ("datagrams", "load"): "send",
+    ("datagrams", "address"): "send",
+    ("datagrams", "point"): "send",
+    ("datagrams", "lend"): "send",
+    ("datagrams", "share"): "send",
+    ("sockets", "own_rtp"): "send",
+    ("sockets", "rtp_of"): "send",
+    ("mixer", "decode"): "decode",
+    ("mixer", "encode"): "encode",
+    ("transcode", "say"): "encode",
+    ("transcode", "_say"): "encode",
+    ("coded", "say"): "encode",
+    ("coded", "_say"): "encode",
+    ("coded", "_follow"): "encode",
+}
+"""File and how a function's name begins."""
+
+
 def part(function: Function) -> str:
-    """A function's file within `media`; of the file of datagrams, receiving and sending apart. Empty: not ours."""
-    folder, _, file = function[0].rpartition("/media/")
-    if not folder:
+    """The step that a function of `media` does; empty: its callers'."""
+    folder, _, file = function[0].rpartition("/")
+    if "/media" not in folder:
         return ""
-    if file == "datagrams.py":
-        return "system calls: receive" if function[2].startswith("receive") else "system calls: send"
-    return file.removesuffix(".py")
+    file = file.removesuffix(".py")
+    for (each, begin), step in _NAMES.items():
+        if file == each and function[2].startswith(begin):
+            return step
+    return next((step for step, files in _FILES.items() if file in files), "")
 
 
 def main(arguments: list[str]) -> int:
