@@ -65,6 +65,7 @@ class Baresip:
         transport: str = "udp",
         voice_seconds: float = 60.0,
         friend: str = "",
+        watched: str = "",
         security: str = "",
         host: str = "127.0.0.1",
         trust: Path | None = None,
@@ -74,7 +75,8 @@ class Baresip:
     ) -> None:
         """A phone of ``user`` at ``server`` (``host:port``), whose voice is one ``tone`` (Hz).
 
-        It answers by itself unless ``answer`` is ``manual``. Its messages go to the URI ``friend``.
+        It answers by itself unless ``answer`` is ``manual``. Its messages go to the URI ``friend``; it subscribes to the
+        presence of the URI ``watched``.
         Without a server it registers nowhere and can still call. Over TLS it takes no certificate but those in the file ``trust``.
         Without a server it registers nowhere and can still call, and be called at ``port``; with a ``certificate`` (PEM, with its key)
         also over TLS, at the next port. ``security`` is how it encrypts media: a ``mediaenc`` of baresip.
@@ -112,6 +114,7 @@ class Baresip:
                 rtp_last=rtp_first + 20,
             )
             + (f"sip_cafile {trust}\nsip_verify_server yes\n" if trust else "")
+            + ("module_app presence.so\n" if watched else "")
             + (f"sip_certificate {self._folder / 'certificate.pem'}\n" if certificate else "")
         )
         domain = server or (f"[{host}]" if ":" in host else host)
@@ -121,7 +124,9 @@ class Baresip:
         account += ";regint=60" if server else ";regint=0"
         (self._folder / "accounts").write_text(account + "\n")
         (self._folder / "certificate.pem").write_bytes(certificate)
-        (self._folder / "contacts").write_text(f'"Friend" <{friend}>\n' if friend else "\n")
+        (self._folder / "contacts").write_text(
+            (f'"Friend" <{friend}>\n' if friend else "\n") + (f'"Watched" <{watched}>;presence=p2p\n' if watched else "")
+        )
         (self._folder / "current_contact").write_text(friend)
 
     def __enter__(self) -> "Baresip":

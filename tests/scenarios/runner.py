@@ -140,6 +140,16 @@ def _message(world: World, name: str, target: str, text: str) -> None:
     phone.message(world.uri(target, phone), text)
 
 
+@phrase(r"(\w+) says (.+)")
+def _say(world: World, name: str, text: str) -> None:
+    world.phones[name].call_of.request("MESSAGE", text.encode(), now=world.now, content_type="text/plain")
+
+
+@phrase(r"(\w+) sends the digit ([0-9*#A-D])")
+def _digit(world: World, name: str, digit: str) -> None:
+    world.phones[name].call_of.info(f"Signal={digit}\r\n".encode(), now=world.now)
+
+
 @phrase(r"(\w+) rings( reliably)?")
 def _ring(world: World, name: str, reliably: str | None) -> None:
     world.phones[name].call_of.progress(180, now=world.now, reliable=reliably is not None)

@@ -66,6 +66,8 @@ ACTIONS = (
             "agrees to the change",
             "refuses the change with 488",
             "transfers to 9196",
+            "says hello",
+            "sends the digit 5",
             "accepts the request",
             "acknowledges with an answer",
         )
