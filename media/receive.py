@@ -177,12 +177,16 @@ class Receiver:
         legs = self._legs
         if self._guard.any:
             self._guard.opened.fill(False)
-        leg = self._owner[:count] >> 1
-        is_rtcp = (self._owner[:count] & 1) > 0
+        owner = self._owner[:count]
+        leg = owner >> 1
+        plain = how_many(owner & 1) == how_many(self._source[leg] != self._inbox.key[:count]) == 0
+        if plain and not self._links and not self._sockets.six:
+            self._take(leg, True, count, now)
+            return
+        is_rtcp = (owner & 1) > 0
         if self._links:
             self._reach(leg, is_rtcp, count, now)
         foreign = self._foreign(leg, is_rtcp, count)
-        known = not (self._links or how_many(foreign) or how_many(is_rtcp))
         if how_many(foreign):
             for place in np.flatnonzero(foreign & ~is_rtcp).tolist():
                 self._latch(int(leg[place]), place, now)
@@ -193,7 +197,7 @@ class Receiver:
             row = np.flatnonzero(is_rtcp)
             self._take_reports(leg[row], row, now)
             leg[row] = -1
-        self._take(leg, known, count, now)
+        self._take(leg, False, count, now)
 
     def _reach(self, leg: Index, is_rtcp: Bool, count: int, now: float) -> None:
         """Take STUN and DTLS out: their rows are no leg's then."""
