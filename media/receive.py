@@ -314,6 +314,10 @@ class Receiver:
             row, leg = self._sort(leg, row, sized, now)
             if not len(row):
                 return
+            self._mark[leg] = row
+            if how_many(self._mark[leg] == row) == len(row):
+                self._rows(row, leg, now)
+                return
         while True:
             self._mark[leg[::-1]] = row[::-1]
             first = self._mark[leg] == row
@@ -353,7 +357,8 @@ class Receiver:
             known = kind > 0
             row, leg, size, kind = row[known], leg[known], size[known], kind[known]
         if len(row):
-            self._packets(Rows(row, row, leg, size, kind), now)
+            together = row[-1] - row[0] + 1 == len(row)
+            self._packets(Rows(row, slice(int(row[0]), int(row[-1]) + 1) if together else row, leg, size, kind), now)
 
     def _admit(self, row: Index, leg: Index) -> tuple[Index, Index]:
         """Open packets of secured legs; what is not authentic is refused."""

@@ -94,7 +94,7 @@ class Relay:
                 self._inbox.size[row] = size
                 self._post(row, row, target)
                 self._inbox.rewind()
-        elif isinstance(where, slice) and not self._sockets.any_own:
+        elif isinstance(where, slice) and where.start == 0 and not self._sockets.any_own:
             # Rows 0 to n, by the shared socket.
             np.add(size, 12, out=self._size[: len(size)], casting="unsafe")
             self._straight.send(self._sockets.rtp, 0, self._straight.address(self._address[target]))

@@ -81,6 +81,45 @@ def test_a_bridge_changes_the_law_and_keeps_gaps(engine: Bench) -> None:
     assert engine.report("a").lost == 1
 
 
+@pytest.mark.parametrize("own", ["", "a", "bd", "abcd"])
+def test_a_batch_of_anything_is_relayed_to_whom_it_is_for(engine: Bench, own: str) -> None:
+    """``own``: legs that have sockets of their own, since another leg's peer is at the same address."""
+    rng = np.random.default_rng(5)
+    phones = {name: Phone(ssrc=ord(name)) for name in "abcd"}
+    engine.phones += phones.values()
+    for name, phone in phones.items():
+        sdp = phone.offer("8 101" if name == "d" else "0 101")
+        for leg in ([f"before {name}"] if name in own else []) + [name]:
+            phone.take(engine.do("offer", control.Offer(leg=leg, call="c", sdp=sdp)).sdp)
+    assert len({phone.to for phone in phones.values()}) == min(len(own) + 1, 4)
+    engine.connect("a", control.Bridge("b"))
+    engine.connect("c", control.Bridge("d"))
+    stray = Phone()
+    engine.phones.append(stray)
+    stray.to = phones["a"].to
+    peers = {"a": "b", "b": "a", "c": "d", "d": "c"}
+    law = {"c": g711.CHANGE[1], "d": g711.CHANGE[2]}
+    wanted: dict[str, list[bytes]] = {name: [] for name in peers}
+    for _ in range(80):
+        for name in rng.permutation(list("abcdxyz")).tolist():
+            payload = rng.integers(0, 256, int(rng.integers(1, 300)), dtype=np.uint8)
+            if name == "x":
+                stray.raw(bytes(payload))
+            elif name == "y":
+                phones["a"].raw(b"\x80\x4d" + bytes(payload))  # of no payload type that was agreed on
+            elif name == "z" and rng.random() < 0.5:
+                phones["c"].raw(b"\x80\xc9\x00\x01\x00\x00\x00\x00")  # RTCP on the port of RTP
+            elif name in peers and rng.random() < 0.9:
+                phones[name].send(bytes(payload), kind=8 if name == "d" else 0)
+                wanted[peers[name]].append(bytes(law[name][payload] if name in law else payload))
+        engine.ticks(RELAY_TICKS)
+    for name, phone in phones.items():
+        got = phone.received()
+        assert [packet.payload for packet in got] == wanted[name]
+        assert {packet.kind for packet in got} == {8 if name == "d" else 0}
+        assert [(packet.sequence - got[0].sequence) & 0xFFFF for packet in got] == list(range(len(got)))
+
+
 def heard(packets: list[bytes]) -> "np.ndarray[tuple[int, ...], np.dtype[np.int16]]":
     return g711.decode(np.frombuffer(b"".join(packets), np.uint8), g711.MU)
 
