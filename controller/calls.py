@@ -73,6 +73,14 @@ class Calls:
         """Calls that go on, oldest first."""
         return list(self._active.values())
 
+    def rooms(self) -> dict[str, list[Call]]:
+        """Conferences, and the calls that are in them."""
+        found: dict[str, list[Call]] = {}
+        for call in self._active.values():
+            if isinstance(room := call.detail.get("room"), str) and room:
+                found.setdefault(room, []).append(call)
+        return found
+
     def ended(self) -> list[Call]:
         """Calls that ended, latest first."""
         return list(reversed(self._ended.values()))

@@ -8,7 +8,7 @@ Rules:
 
 | operation | request | response | errors |
 | --- | --- | --- | --- |
-| ``offer`` | `Offer` | `Answer` | ``bad-sdp``, ``not-acceptable``, ``full`` |
+| ``offer`` | `Offer` | `Answer` | ``bad-sdp``, ``not-acceptable``, ``full``, ``exists`` |
 | ``propose`` | `Propose` | `Proposal` | ``full``, ``exists`` |
 | ``accept`` | `Accept` | `Done` | ``not-found``, ``bad-sdp``, ``not-acceptable`` |
 | ``connect`` | `Connect` | `Done` | ``not-found``, ``no-source``, ``full`` |
@@ -53,6 +53,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     """The call it belongs to; handed back in events and reports."""
     sdp: bytes
+    trunk: str = ""
+    """The leg is a trunk of this room, to the hub of its conference (`media.trunks`); it is in the room at once."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,9 @@ class Propose(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Literal["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"] = "RTP/AVP"
     """Of a new leg: in the clear, SRTP with keys in the description (RFC 4568), or what browsers want: ICE and DTLS-SRTP (RFC 5763).
     One that exists keeps what was agreed on."""
+    trunk: str = ""
+    """The leg is a trunk of this room, from the hub of its conference to a branch (`media.trunks`); it is in the room once it is
+    answered."""
     six: bool = False
     """A new leg has an address of IPv6, where the processor has one."""
     extended: bool = False
@@ -378,6 +383,13 @@ class Speakers(msgspec.Struct, frozen=True, kw_only=True):
     """The loudest first, at most 16."""
 
 
+class TrunkLost(msgspec.Struct, frozen=True, kw_only=True):
+    """Event ``trunk-lost``: the far end of a trunk has gone, and the leg with it."""
+
+    leg: str
+    room: str
+
+
 class MediaProcessor:
     """All legs of one process: jobs in, RTP in and out, events out.
 
@@ -468,8 +480,7 @@ class MediaProcessor:
 
     def events(self) -> list[tuple[str, str, bytes]]:
         """Events since the last call, in order: client, operation, msgpack of `Dtmf`, `RtpTimeout`, `PlayEnded`, `RecordFailed`,
-        `Speakers`,
-        `Tone`, `Silence` or `Answerer`."""
+        `Speakers`, `Tone`, `Silence`, `Answerer` or `TrunkLost`."""
         return [(client, operation, self._encode(body)) for client, operation, body in self._desk.events()]
 
     def legs(self) -> int:
@@ -483,7 +494,7 @@ class MediaProcessor:
 
 Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Record | Pause | Stop | Listen | SendDigits | Release | Query
 Response = Answer | Proposal | Done | PlayStarted | RecordStarted | LegReport | list[LegReport]
-Event = Dtmf | RtpTimeout | PlayEnded | RecordFailed | Speakers | Tone | Silence | Answerer
+Event = Dtmf | RtpTimeout | PlayEnded | RecordFailed | Speakers | Tone | Silence | Answerer | TrunkLost
 
 REQUESTS: dict[str, type[Request]] = {
     "offer": Offer,

@@ -63,6 +63,7 @@ from media.tones.dtmf import DigitHeard
 from media.tones.fax import FaxHeard
 from media.tones.progress import ProgressHeard
 from media.transports import Attributes, Transports
+from media.trunks import TRUNKS_MAX, Trunks, codecs
 
 EVENTS_MAX = 10_000
 TIMEOUT_CHECK_SECONDS = 0.5
@@ -82,7 +83,7 @@ class Desk:
     def __init__(self, configuration: MediaConfiguration, sockets: dict[str, int], now: float) -> None:
         self._configuration = configuration
         self._rng = random.SystemRandom()
-        legs = Legs(configuration.legs_max, sockets.get("state"))
+        legs = Legs(configuration.legs_max + TRUNKS_MAX, sockets.get("state"))
         self.engine = Engine(legs, Sockets(configuration, sockets), now, np.random.default_rng(self._rng.getrandbits(64)))
         self._records: dict[str, LegRecord] = {}
         self._by_leg: dict[int, LegRecord] = {}
@@ -92,6 +93,7 @@ class Desk:
         self._events: list[tuple[str, str, Event]] = []
         self._rooms = Participation(self.engine, self._records, self._by_leg, self._say)
         self._program = Program(self.engine, self._board, self._records, self._say)
+        self._trunks = Trunks(self.engine, self._records, self._end, self._say)
         self._timeouts_due = now
         self._jobs: dict[type[Request], Callable[..., Response]] = {
             Offer: self._offer,
@@ -165,10 +167,11 @@ class Desk:
 
     # Offer and answer
 
-    def _make(self, name: str, call: str, client: str, now: float) -> LegRecord:
+    def _make(self, name: str, call: str, client: str, now: float, trunk: bool = False) -> LegRecord:
         if not 0 < len(name) <= NAME_MAX or len(call) > NAME_MAX:
             raise MediaError("bad-request", f"a leg's name has 1 to {NAME_MAX} characters")
-        leg = self.engine.legs.take(now) if len(self._records) < self._configuration.legs_max else None
+        most = min(self._configuration.legs_max, self.engine.legs.capacity - TRUNKS_MAX)
+        leg = self.engine.legs.take(now) if trunk or len(self._records) < most else None
         if leg is None:
             raise MediaError("full", f"{len(self._records)} legs")
         legs, bits = self.engine.legs, self._rng.getrandbits
@@ -195,10 +198,12 @@ class Desk:
             agreement = negotiation.answer(description, self._families())
         except negotiation.NotAcceptableError as error:
             raise MediaError("not-acceptable", str(error)) from None
+        if job.trunk:
+            self._trunks.check(job.leg, down=False)
         record = self._records.get(job.leg)
         new = record is None
         if record is None:
-            record = self._make(job.leg, job.call, client, now)
+            record = self._make(job.leg, job.call, client, now, bool(job.trunk))
         record.keys = []
         try:
             said = self._apply(record, agreement, True, now)
@@ -208,6 +213,9 @@ class Desk:
             raise
         if new:
             self._keep(record)
+        if job.trunk:
+            self._trunks.made(record, job.trunk, False, now)
+            record.sink = Room(job.trunk)
         media = [sdp.refused(section) for section in description.media]
         media[agreement.section] = sdp.audio(
             int(self.engine.legs.port[record.leg]),
@@ -267,9 +275,11 @@ class Desk:
         return self._transports.apply(record, agreement, answers, now)
 
     def _propose(self, job: Propose, client: str, now: float) -> Proposal:
+        if job.trunk:
+            self._trunks.check(job.leg, down=True)
         record = self._records.get(job.leg)
         if record is None:
-            record = self._make(job.leg, job.call, client, now)
+            record = self._make(job.leg, job.call, client, now, bool(job.trunk))
             host = self.engine.sockets.host(job.six) or self._configuration.host
             try:
                 place.place(self.engine, record.leg, host, None)
@@ -277,8 +287,11 @@ class Desk:
                 self.engine.legs.free(record.leg)
                 raise MediaError("full", str(error)) from None
             self._keep(record)
+        if job.trunk:
+            self._trunks.made(record, job.trunk, True, now)
         protocol, said = self._transports.propose(record, job.protocol)
-        formats, kinds = negotiation.offer(self._configuration.room_rate_max)
+        rate = self._configuration.room_rate_max
+        formats, kinds = negotiation.offer(rate, codecs(rate) if record.trunk else ())
         record.offered = kinds
         leg = record.leg
         legs = self.engine.legs
@@ -307,6 +320,8 @@ class Desk:
         except negotiation.NotAcceptableError as error:
             raise MediaError("not-acceptable", str(error)) from None
         self._apply(record, agreement, False, now)
+        if record.trunk:
+            record.sink = Room(record.trunk_room)
         self._board.route(record)
         return Done()
 
@@ -369,7 +384,9 @@ class Desk:
         return report(self.engine.legs, record, self._board.connected(record), now)
 
     def _release(self, job: Release, client: str, now: float) -> LegReport:
-        record = self._find(job.leg)
+        return self._end(self._find(job.leg), now)
+
+    def _end(self, record: LegRecord, now: float) -> LegReport:
         final = self._report(record, now)
         self._program.forget(record)
         self._disconnect(record)
@@ -404,6 +421,7 @@ class Desk:
         if now >= self._timeouts_due:
             self._timeouts_due = now + TIMEOUT_CHECK_SECONDS
             self._check_timeouts(now)
+            self._trunks.tick(now)
 
     def _listen(self, job: Listen, client: str, now: float) -> Done:
         record = self._find(job.leg)

@@ -212,12 +212,12 @@ def answer(offer: Description, families: Families = (True, False)) -> Agreement:
     raise NotAcceptableError(f"no audio over RTP/AVP, or SRTP with a key or fingerprint, with one of {codecs}")
 
 
-def offer(rate: int) -> tuple[list[tuple[int, str, str]], dict[int, int]]:
-    """The formats of our own offer, and the kind of each payload type; ``rate``: highest of our rooms, Hz."""
+def offer(rate: int, first: Sequence[int] = ()) -> tuple[list[tuple[int, str, str]], dict[int, int]]:
+    """The formats of our own offer, and the kind of each payload type; ``rate``: highest of our rooms, Hz; ``first``: codecs by number."""
     formats = []
     kinds = {}
     dynamic = 102
-    for codec in CODECS.values():
+    for codec in sorted(CODECS.values(), key=lambda codec: first.index(codec.number) if codec.number in first else len(first)):
         kind = codec.static_type
         if kind is None:
             kind, dynamic = dynamic, dynamic + 1

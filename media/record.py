@@ -64,6 +64,10 @@ class LegRecord:
     """Its coming to the room that it is in was heard, and its going will be."""
     sounded: int = -1
     """That room, by number."""
+    trunk: str = ""
+    """``up`` or ``down`` (`media.trunks`); empty: it is none."""
+    trunk_room: str = ""
+    """Of a trunk: the room that it is a part of."""
     room: str = ""
     """Name of the room that it is in, as the switchboard calls it; empty: none."""
 

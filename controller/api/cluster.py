@@ -54,6 +54,23 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any]
 
 
+class RoomBranchView(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of a room whose media is on one processor."""
+
+    processor: str
+    hub: bool
+    """The others are joined with it."""
+    calls: list[str]
+
+
+class RoomView(msgspec.Struct, frozen=True, kw_only=True):
+    """A conference that goes on."""
+
+    name: str
+    members: int
+    branches: list[RoomBranchView]
+
+
 class StatusController(Controller):
     """``/v1/status`` and lists."""
 
@@ -127,6 +144,18 @@ class StatusController(Controller):
     def calls(self, service: ServiceDependency, ended: FromQuery[bool] = False) -> list[CallView]:
         calls = service.core.happenings.calls.ended() if ended else service.core.happenings.calls.active()
         return [CallView(id=call.id, router=call.router, state=call.state, since=call.since, detail=call.detail) for call in calls]
+
+    @get("/rooms", guards=[requires("viewer")], summary="Conferences that go on, and where their members are", sync_to_thread=False)
+    def rooms(self, service: ServiceDependency) -> list[RoomView]:
+        found = []
+        for name, members in sorted(service.core.happenings.calls.rooms().items()):
+            hub = max(members, key=lambda call: call.since).detail.get("hub")
+            places: dict[str, list[str]] = {}
+            for call in members:
+                places.setdefault(str(call.detail.get("processor", "")), []).append(call.id)
+            branches = [RoomBranchView(processor=place, hub=place == hub, calls=calls) for place, calls in sorted(places.items())]
+            found.append(RoomView(name=name, members=len(members), branches=branches))
+        return found
 
     @get("/audit", guards=[requires("admin")], summary="Who did what, latest first", sync_to_thread=False)
     def audit(self, service: ServiceDependency, limit: Limit = 100) -> list[Audit]:

@@ -5,7 +5,8 @@
 | routing | the routing service's decision | here |
 | offering | the caller's leg on a media processor | here |
 | connecting | what the caller hears to be connected | here |
-| claiming, moving, freeing | the room's processor; the leg there; a dead one's claim given up | `conference`, `moving` |
+| claiming, linking, freeing | the room's hub; a trunk to it; a dead one's claim given up | `conference` |
+| moving | the leg on another processor | `moving` |
 | ringing, bridging | a callee's answer; both legs to be joined | `callee` |
 | joining, queued | a place in the queue; an offer of it | `waiting` |
 | locating, offered | where the member is; the member's answer | `waiting` |
@@ -82,6 +83,8 @@ class Call:
         self.proposed: set[str] = set()
         """Sessions whose ACK brings the answer to an offer of ours."""
         self.moves = 0
+        self.hub = ""
+        """Processor that has the room."""
         self.room = ""
         """Conference that the caller is in."""
         self.ringing: Ringing | None = None
@@ -156,12 +159,8 @@ class Call:
 
         return done
 
-    def make_leg(self, worker: str = "", anew: bool = False) -> None:
-        """Have the caller's leg made, ``anew`` in place of the one before; ``offered`` follows."""
-        if anew:
-            self.legs = Legs(self.desk, self.id)
-            self.legs.worker = worker
-            self.leg = f"{self.id}.a{self.moves}"
+    def make_leg(self) -> None:
+        """Have the caller's leg made; ``offered`` follows."""
         key = rooms.key_of(self.decision.target) if self.decision.action == "conference" else ""
         sdp = self.caller.invite.body
         if sdp:
@@ -279,7 +278,7 @@ class Call:
         for user in self._busy:
             self.calls.marks.clear(user, self.id)
         if self.room:
-            self.calls.rooms.leave(self.room)
+            self.calls.rooms.leave(self)
         awaited = 0
 
         def write() -> None:
@@ -361,7 +360,9 @@ def _drained(call: Call, now: float) -> str:
 
 
 def _leg_ending(call: Call, now: float, leg: str) -> str:
-    return _drained(call, now) if call.legs.has(leg) else call.state
+    if not call.legs.has(leg):
+        return call.state
+    return conference.ending(call, now) if call.room and call.state == "talking" else _drained(call, now)
 
 
 def _silence(call: Call, now: float, leg: str) -> str:
@@ -373,6 +374,7 @@ TABLE: dict[tuple[str, str], Step] = {
     ("routing", "routed"): _routed,
     ("offering", "offered"): _offered,
     ("connecting", "connected"): _connected,
+    ("talking", "processor-gone"): conference.gone,
     **conference.STEPS,
     **moving.STEPS,
     **callee.STEPS,

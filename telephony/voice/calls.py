@@ -109,6 +109,10 @@ class Calls:
                 ending = _decode_ending(body)
                 if (call := self._calls.get(ending.call)) is not None:
                     call.happen("leg-ending", now, ending.leg)
+                else:
+                    self.rooms.ends(sender, ending.call)
+            elif operation == "trunk-lost":
+                self.rooms.told(sender, operation, body, now)
             elif operation == "member-changed":
                 self.watching.changed(body, now)
             elif operation == "dtmf":

@@ -115,7 +115,7 @@ def go_on(calls: "Calls", data: bytes, now: float) -> "Call":
     call.held = set(found.held)
     if found.room:
         call.room = found.room
-        calls.rooms.enter(found.room, found.worker, now)
+        calls.rooms.enter(call, found.worker, now)
     for user in found.busy:
         call.mark(user, now)
     if call.state == "queued":

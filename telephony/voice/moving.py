@@ -1,6 +1,6 @@
-"""Steps of an established call that goes on on another media processor: a new leg there, one re-INVITE to the caller.
+"""Steps of a member of a conference who goes on by another media processor: a new leg there, one re-INVITE to the caller.
 
-The leg that was there before ends when the caller has agreed, so that a change that fails changes nothing.
+The leg that was there before ends when the caller has agreed.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from telephony.call_router import failure
 from telephony.call_router.desk import Result
 from telephony.sip.errors import StateError
 from telephony.sip.message import Message
-from telephony.voice import conference
+from telephony.voice import conference, rooms
 from telephony.voice.legs import KIND, Legs
 from telephony.voice.ringing import sdp_of
 from telephony.voice.step import Step
@@ -25,11 +25,12 @@ ATTEMPTS_MAX = 4
 _decode_proposal = msgspec.msgpack.Decoder(Proposal).decode
 
 
-def begin(call: "Call", worker: str) -> str:
-    """Propose a leg on this processor."""
+def begin(call: "Call") -> str:
+    """Propose a leg wherever the balancer has room for it."""
+    call.moves += 1
+    call.attempts = 0
     call.elsewhere = Legs(call.desk, call.id)
-    call.elsewhere.worker = worker
-    call.elsewhere.propose(_leg(call), call.on("proposed"))
+    call.elsewhere.propose(_leg(call), call.on("proposed"), key=rooms.key_of(call.room))
     return "moving"
 
 
@@ -42,10 +43,7 @@ def proposed(call: "Call", now: float, result: Result) -> str:
         except StateError:
             _later(call, now)
         return call.state
-    worker = call.elsewhere.worker
     call.elsewhere = None
-    if result.status in ("unavailable", "timeout"):
-        return conference.give_up(call, worker)
     return call.fail(f"media-{result.status}", failure.of_job(KIND, result.status), now)
 
 
@@ -63,7 +61,7 @@ def answered(call: "Call", now: float, status: int, message: Message | None) -> 
         return call.fail("move-refused", 488, now)
     legs.accept(_leg(call), sdp, None)
     call.move(legs, _leg(call), now)
-    return conference.enter(call, now)
+    return conference.begin(call)
 
 
 def _later(call: "Call", now: float) -> None:

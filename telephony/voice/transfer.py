@@ -237,6 +237,9 @@ def failed(call: "Call", status: int, now: float) -> str:
     if call.ringing is not None:
         call.ringing.stop(now)
         call.ringing = None
+    if call.room:
+        call.calls.rooms.leave(call)
+        call.room = ""
     if call.decision is not transfer.before:
         call.unmark(callee.rung(call))
         call.decision = transfer.before

@@ -222,6 +222,18 @@ class TestProblems:
     async def test_bad_name(self, client: AsyncTestClient[Any]) -> None:
         problem(await client.put("/v1/users/a@b", json={}), 422, "bad-name")
 
+    async def test_rooms(self, client: AsyncTestClient[Any], service: Service) -> None:
+        calls = service.core.happenings.calls
+        for number, processor in enumerate(("media-1", "media-2", "media-2")):
+            event = {"event": "call-room", "call": f"call{number}", "room": "3000", "processor": processor, "hub": "media-1"}
+            calls.take("call-router-1", event, 1.0)
+        (room,) = (await client.get("/v1/rooms")).json()
+        assert (room["name"], room["members"]) == ("3000", 3)
+        assert [(branch["processor"], branch["hub"], branch["calls"]) for branch in room["branches"]] == [
+            ("media-1", True, ["call0"]),
+            ("media-2", False, ["call1", "call2"]),
+        ]
+
     async def test_nothing_is_told_of_what_went_wrong_inside(self, client: AsyncTestClient[Any], service: Service) -> None:
         service.core.happenings.calls.active = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
         assert "division" not in problem(await client.get("/v1/calls"), 500, "internal")["detail"]

@@ -21,6 +21,24 @@ def test_what_a_queue_says_of_a_call_does_not_change_it() -> None:
     assert (call.router, call.state, call.since) == ("call-router-1", "call-answered", 1.0)
 
 
+def test_rooms_are_where_their_calls_are() -> None:
+    calls = Calls()
+    for name, room in (("a", "3000"), ("b", "3000"), ("c", "3001")):
+        calls.take("call-router-1", {"event": "call-started", "call": name}, 1.0)
+        calls.take(
+            "call-router-1",
+            {"event": "call-room", "call": name, "state": "call-started", "room": room, "processor": f"media-{name}", "hub": "media-a"},
+            2.0,
+        )
+        calls.take("call-router-1", {"event": "call-answered", "call": name}, 3.0)
+    assert {room: [call.detail["processor"] for call in found] for room, found in calls.rooms().items()} == {
+        "3000": ["media-a", "media-b"],
+        "3001": ["media-c"],
+    }
+    calls.take("call-router-1", {"event": "call-ended", "call": "c"}, 4.0)
+    assert set(calls.rooms()) == {"3000"} and {call.state for call in calls.active()} == {"call-answered"}
+
+
 def test_what_is_not_about_a_call() -> None:
     calls = Calls()
     for event in ({"event": "dependents"}, {"call": "a"}, {"event": 1, "call": "a"}, {"event": "call-started", "call": 7}):

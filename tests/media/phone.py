@@ -143,6 +143,7 @@ class Bench:
             "tone": control.Tone,
             "silence": control.Silence,
             "answerer": control.Answerer,
+            "trunk-lost": control.TrunkLost,
         }
         return [(client, name, msgspec.msgpack.decode(body, type=kinds[name])) for client, name, body in self.processor.events()]
 

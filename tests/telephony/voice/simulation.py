@@ -177,6 +177,8 @@ class Simulation:
         """(kind, operation, worker) of every job, and of each step of one."""
         self.dead: set[str] = set()
         """Dependents that answer nothing: their jobs are ``unavailable``."""
+        self.preferred = ""
+        """Where jobs go that name nobody."""
         self.slow: dict[str, float] = {}
         """Operation to how long its answer takes."""
         self.notified: list[dict[str, object]] = []
@@ -319,10 +321,16 @@ class Simulation:
 
     def tick(self) -> None:
         """One tick of the media processors (they need none for signalling)."""
-        for core in self.cores.values():
-            if isinstance(core, Media):
+        for id, core in self.cores.items():
+            if isinstance(core, Media) and id not in self.dead:
                 core.timeout(self.now)
         self.settle()
+
+    def trunks_end(self) -> None:
+        """What joins no members any more goes by itself."""
+        for _ in range(3):
+            self.now += 3.0
+            self.tick()
 
     def settle(self) -> None:
         """Until nobody has anything to say at this time."""
@@ -353,6 +361,7 @@ class Simulation:
     def _ask(self, client: str, ask: Ask) -> None:
         workers = [id for id, kind in self.kinds.items() if kind == ask.kind and id not in self.dead]
         worker = ask.worker if ask.worker in workers else "" if ask.worker or not workers else choose(ask.key or str(self._count), workers)
+        worker = self.preferred if not ask.worker and self.preferred in workers else worker
         operations = [ask.operation]
         if ask.operation == "steps":
             operations = [step.operation for step in msgspec.msgpack.decode(ask.body, type=Steps).steps]

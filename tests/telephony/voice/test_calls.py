@@ -283,27 +283,6 @@ def claim(simulation: Simulation, room: str, worker: str) -> None:
     simulation.settle()
 
 
-def test_a_room_that_another_router_has_elsewhere(simulation: Simulation) -> None:
-    for worker in ("media-1", "media-2"):
-        claim(simulation, f"300{worker[-1]}", worker)
-        session = simulation.phones["1001"].call(f"300{worker[-1]}")
-        simulation.run(0.5)
-        assert session.state == "established"
-        assert [job[2] for job in simulation.jobs if job[1] == "connect"][-1] == worker
-        assert simulation.legs() == 1
-        session.bye(now=simulation.now)
-        simulation.run(0.5)
-
-
-def test_a_room_whose_processor_is_dead_is_opened_anew(simulation: Simulation) -> None:
-    claim(simulation, "3000", "media-9")
-    session = simulation.phones["1001"].call("3000")
-    simulation.run(1.0)
-    assert session.state == "established"
-    session.bye(now=simulation.now)
-    simulation.run(1.0)
-
-
 @pytest.mark.parametrize(
     ("dead", "number", "status"), [("routing-1", "9196", 503), ("database-1", "1002", 503), ("database-1", "3000", 503)]
 )
