@@ -20,6 +20,7 @@ PARTS = {
     "parse": "parse.parse",
     "signalling": "signalling.proxy",
     "sharding": "sharding.sharding",
+    "capacity": "sharding.capacity",
     "registrar": "signalling.registrar",
     "overload": "overload.overload",
     "relay": "media.relay",
