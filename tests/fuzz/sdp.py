@@ -39,7 +39,7 @@ def check(data: bytes) -> None:
         return
     assert len(data) <= BYTES_MAX
     _agree(lambda: answer(description, (True, True)))
-    _agree(lambda: accept(description, offer()[1]))
+    _agree(lambda: accept(description, offer(48000)[1]))
     assert len(description.media) <= MEDIA_MAX
     sections = []
     for media in description.media:
@@ -69,7 +69,7 @@ def _agree(way: Callable[[], Agreement]) -> None:
     assert agreement.kinds
     assert 0 <= agreement.payload_type < 128
     assert all(0 <= kind < 128 for kind in agreement.kinds)
-    assert all(kind < 128 for kind, _, _ in agreement.formats())
+    assert all(kind < 128 for kind, _, _ in agreement.formats(48000))
     assert 0 < agreement.port <= 65535
     assert 0 <= agreement.extended <= 7
     assert agreement.crypto is None or agreement.protocol != "RTP/SAVP" or agreement.crypto.key
