@@ -18,7 +18,7 @@ from loadtest.bench.process import NotRunnableError
 from loadtest.bench.rtp import Load
 from loadtest.bench.turns import say, say_round
 
-LEGS = (10, 20, 50, 100, 200, 500, 1000, 1500, 2000, 2500, 3000)
+LEGS = (10, 30, 100, 300, 1000, 1500, 2000, 2500, 3000)
 ROOM_SIZE = 10
 SECONDS, PROFILED_SECONDS = 4.0, 2.0
 PREFIX = "part: "

@@ -190,10 +190,10 @@ _NAMES = {
 
 def part(function: Function) -> str:
     """The step that a function of `media` does; empty: its callers'."""
-    folder, _, file = function[0].rpartition("/")
-    if "/media" not in folder:
+    folder, _, path = function[0].rpartition("/media/")
+    if not folder:
         return ""
-    file = file.removesuffix(".py")
+    file = path.rpartition("/")[2].removesuffix(".py")
     for (each, begin), step in _NAMES.items():
         if file == each and function[2].startswith(begin):
             return step

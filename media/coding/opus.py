@@ -217,7 +217,7 @@ class Opus:
             was_low, was_high = head[_LOW], head[_HIGH]
             body = words[row, HEAD_BYTES // 8 :]
             pointers = (body >= was_low) & (body < was_high)
-            body[pointers] += np.uint64(low) - was_low
+            body[pointers] += np.uint64((int(low) - int(was_low)) & 0xFFFFFFFFFFFFFFFF)
             head[_LOW], head[_HIGH] = low, high
 
 
