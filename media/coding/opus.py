@@ -6,7 +6,8 @@ Rules:
 - A leg's encoder and decoder are libopus' own structures, in place in the caller's rows (``opus_encoder_get_size``); libopus promises
   that they can be copied as bytes. They hold pointers to tables of the library: in rows of another process each pointer into the image
   of the library there is moved to the same place in its own, when a row is first used.
-- A row begins with a head: where the library lay and which build it was. Another build's rows are refused.
+- A row begins with a head: where the library lay and which build it was. Another build's rows are refused. The first head names the row that
+  is worked on: who died in the middle of that leaves it torn, and libopus would end the next process for it; it is not `readable`.
 - A payload that is not Opus gives 0 samples. `conceal` and `recover` fill a gap, by the codec's own concealment and by the redundancy
   (FEC) in the packet after it.
 
@@ -36,7 +37,7 @@ PACKET_SECONDS_MAX = 0.120
 DTX_BYTES_MAX = 2
 """A packet this short need not be sent."""
 HEAD_BYTES = 64
-_LOW, _HIGH, _BUILD = 0, 1, 2
+_LOW, _HIGH, _BUILD, _WORK = 0, 1, 2, 3
 """Words of the head."""
 
 
@@ -108,7 +109,13 @@ class Opus:
             self._opus.decoder_init(place, self.sample_rate, self.channels)
 
     def readable(self, state: U8, rows: Index) -> Bool:
-        return np.asarray(state[:, :HEAD_BYTES].view(np.uint64)[rows, _BUILD] == self._opus.build)
+        whole = rows + 1 != int(self._work(state)[0])
+        return np.asarray((state[:, :HEAD_BYTES].view(np.uint64)[rows, _BUILD] == self._opus.build) & whole)
+
+    @staticmethod
+    def _work(state: U8) -> U64:
+        """uint64[1] of the state: the row that is worked on, + 1; 0: none."""
+        return state[0, :HEAD_BYTES].view(np.uint64)[_WORK : _WORK + 1]
 
     def encode(self, state: U8, rows: Index, samples: I16) -> tuple[U8, I32]:
         """One packet of each row.
@@ -127,11 +134,11 @@ class Opus:
         payload = np.zeros((count, PAYLOAD_BYTES_MAX), np.uint8)
         places = self._places(state, rows, self.encoder_bytes)
         source, target = sound.ctypes.data, payload.ctypes.data
-        encode, step = self._opus.encode, 2 * width
-        sizes = [
-            encode(place, source + row * step, frame, target + row * PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX)
-            for row, place in enumerate(places)
-        ]
+        encode, step, work, sizes = self._opus.encode, 2 * width, self._work(state), []
+        for row, (number, place) in enumerate(zip(rows.tolist(), places, strict=True)):
+            work[0] = number + 1
+            sizes.append(encode(place, source + row * step, frame, target + row * PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX))
+        work[0] = 0
         lengths = np.array(sizes, np.int32)
         for row in np.flatnonzero(lengths <= DTX_BYTES_MAX).tolist():
             if lengths[row] < 0 or self._opus.get_encoder(places[row], libopus.GET_DTX):
@@ -149,11 +156,13 @@ class Opus:
         width = min(max([*frames, 0]) * self.channels, self.samples_max)
         samples = np.zeros((len(data), width), np.int16)
         target = samples.ctypes.data
-        decode, room = self._opus.decode, width // self.channels
-        got = [
-            decode(place, source + row * step, size, target + row * 2 * width, room, 0) if frame > 0 else 0
-            for row, (place, size, frame) in enumerate(zip(places, sizes, frames, strict=True))
-        ]
+        decode, room, work = self._opus.decode, width // self.channels, self._work(state)
+        got = [0] * len(sizes)
+        for row, (number, place, size, frame) in enumerate(zip(rows.tolist(), places, sizes, frames, strict=True)):
+            if frame > 0:
+                work[0] = number + 1
+                got[row] = decode(place, source + row * step, size, target + row * 2 * width, room, 0)
+        work[0] = 0
         return samples, np.maximum(np.array(got, np.int32), 0) * np.int32(self.channels)
 
     def conceal(self, state: U8, rows: Index, width: int) -> I16:
@@ -180,11 +189,14 @@ class Opus:
     def _fill(self, state: U8, rows: Index, width: int, data: U8 | None, sizes: list[int]) -> I16:
         samples = np.zeros((len(rows), width), np.int16)
         source, step = (0, 0) if data is None else (data.ctypes.data, data.shape[1])
-        target, decode, frame = samples.ctypes.data, self._opus.decode, width // self.channels
-        for row, (place, size) in enumerate(zip(self._places(state, rows, self.decoder_bytes), sizes, strict=True)):
+        target, decode, frame, work = samples.ctypes.data, self._opus.decode, width // self.channels, self._work(state)
+        places = self._places(state, rows, self.decoder_bytes)
+        for row, (number, place, size) in enumerate(zip(rows.tolist(), places, sizes, strict=True)):
+            work[0] = number + 1
             at = target + row * 2 * width
             if not size or decode(place, source + row * step, size, at, frame, 1) < 0:
                 decode(place, None, 0, at, frame, 0)
+        work[0] = 0
         return samples
 
     def _places(self, state: U8, rows: Index, size: int) -> list[int]:
@@ -209,16 +221,18 @@ class Opus:
     def _adopt(self, state: U8, rows: Index) -> None:
         """Go on with rows of another process: their pointers into the library follow it to where it lies here."""
         words: U64 = state.view(np.uint64)
-        low, high = self._opus.image
+        (low, high), work = self._opus.image, self._work(state)
         for row in rows.tolist():
             head = words[row]
             if head[_BUILD] != self._opus.build:
                 raise StateError("rows of Opus state that were never reset, or that another build of libopus wrote")
             was_low, was_high = head[_LOW], head[_HIGH]
             body = words[row, HEAD_BYTES // 8 :]
+            work[0] = row + 1
             pointers = (body >= was_low) & (body < was_high)
             body[pointers] += np.uint64((int(low) - int(was_low)) & 0xFFFFFFFFFFFFFFFF)
             head[_LOW], head[_HIGH] = low, high
+            work[0] = 0
 
 
 def _whole(size: int) -> int:

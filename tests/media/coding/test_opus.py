@@ -241,6 +241,15 @@ def test_foreign_state_is_refused() -> None:
     with pytest.raises(StateError, match="never reset"):
         pair.codec.encode(np.zeros_like(pair.encoder), np.arange(1), np.zeros((1, 320), np.int16))
     assert pair.codec.readable(pair.encoder, np.arange(1)).tolist() == [True]
+    seen: list[int] = []
+    idle = pair.codec._opus.encode
+    pair.codec._opus.encode = lambda *arguments: (  # type: ignore[assignment, method-assign]
+        seen.append(pair.codec.readable(pair.encoder, np.arange(1)).tolist()[0]) or idle(*arguments)
+    )
+    pair.codec.encode(pair.encoder, np.arange(1), np.zeros((1, 320), np.int16))
+    pair.codec._opus.encode = idle  # type: ignore[method-assign]
+    assert seen == [False], "who dies meanwhile leaves half a state"
+    assert pair.codec.readable(pair.encoder, np.arange(1)).tolist() == [True]
     pair.encoder.view(np.uint64)[0, 2] ^= np.uint64(1)
     assert pair.codec.readable(pair.encoder, np.arange(1)).tolist() == [False]
     with pytest.raises(StateError, match="another build"):
