@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from loadtest.bench import address, packages
+from loadtest.bench.curve import plot
 from loadtest.bench.figure import Figure, table
 from loadtest.bench.options import ROUNDS, Checkout, Options
 from loadtest.bench.process import NotRunnableError, go_first
@@ -70,6 +71,7 @@ def main(arguments: list[str]) -> int:
         "--first", action="store_true", help="contenders and load run before everything else on a busy machine (nice -15, root)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw what the part curve measures there (docs/media-cost.svg)")
     chosen = parser.parse_args(arguments)
     if chosen.first:
         try:
@@ -105,8 +107,15 @@ def main(arguments: list[str]) -> int:
             print(packages.version(program, flag))
     columns = list(dict.fromkeys(column for figure in figures for column in COLUMNS if figure.detail(column) is not None))
     print(table(figures, columns))
+    found = {"machine": machine(), "figures": [figure.as_dict() for figure in figures]}
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps({"machine": machine(), "figures": [figure.as_dict() for figure in figures]}, indent=1) + "\n")
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    if chosen.svg is not None:
+        try:
+            plot(found, chosen.svg)
+        except NotRunnableError as error:
+            say(f"no picture: {error}")
+            complete = False
     return 0 if complete and all(figure.valid() for figure in figures) else 1
 
 

@@ -7,6 +7,7 @@ Python dearer than those of the kernel: the parts are a shape, the cost is the m
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from loadtest.bench.drawing import Area, Chart
 from loadtest.bench.engine import STEPS
@@ -15,7 +16,7 @@ from loadtest.bench.media import members
 from loadtest.bench.options import Options
 from loadtest.bench.our_engine import OurEngine
 from loadtest.bench.process import NotRunnableError
-from loadtest.bench.rtp import Load
+from loadtest.bench.rtp import PACKETS_PER_SECOND, Load
 from loadtest.bench.turns import say, say_round
 
 LEGS = (10, 30, 100, 300, 1000, 1500, 2000, 2500, 3000)
@@ -64,30 +65,33 @@ def _point(load: Load, options: Options, legs: int) -> Round:
         engine.stop()
 
 
-def plot(source: Path, target: Path) -> None:
-    """Draw the curve of a ``--json`` file as SVG.
+def plot(found: dict[str, Any], target: Path) -> None:
+    """Draw the curve of what ``--json`` writes, as SVG.
 
     Raises:
-        NotRunnableError: the file holds no curve of two points.
+        NotRunnableError: there is no curve of two points in it.
     """
-    found = json.loads(source.read_text())
     figures = [figure for figure in found["figures"] if figure["median"] and "legs" in figure["rounds"][0]["details"]]
     if len(figures) < 2:
-        raise NotRunnableError(f"{source} holds no curve")
+        raise NotRunnableError("it holds no curve: two valid points at least")
     points = [figure["rounds"][len(figure["rounds"]) // 2]["details"] for figure in figures]
     costs = [figure["median"] for figure in figures]
-    shares = [{name: point.get(PREFIX + name, 0.0) for name in STEPS} for point in points]
-    rest = [max(cost - sum(share.values()), 0.0) for cost, share in zip(costs, shares, strict=True)]
-    areas = [Area(name, [share[name] for share in shares]) for name in STEPS]
+    loads = [point["legs"] * PACKETS_PER_SECOND / 1e4 for point in points]
+    """Of a cost in microseconds, percent of a core."""
+    areas = [Area(name, [point.get(PREFIX + name, 0.0) * load for point, load in zip(points, loads, strict=True)]) for name in STEPS]
+    known = [sum(area.values[place] for area in areas) for place in range(len(points))]
+    rest = [cost * load - part for cost, load, part in zip(costs, loads, known, strict=True)]
     chart = Chart(
         [point["legs"] for point in points],
         [*areas, Area("all else", rest)],
         f"legs, in rooms of {ROOM_SIZE}, PCMU, all talking, a port a leg",
-        "CPU a packet in and out, microseconds (user and system)",
+        "CPU, percent of a core (user and system)",
         [
             _caption(found["machine"], len(figures[0]["rounds"])),
-            "Cost: kernel's accounting. Parts: the shape of a profile, scaled to the cost.",
+            "The whole is the kernel's accounting, parts are shares of a profile. Drawn are the points at which nothing was lost or late.",
         ],
+        [f"{cost:.3g}" for cost in costs],
+        "us a packet in and out",
     )
     target.write_text(chart.svg())
 
@@ -101,7 +105,8 @@ def _caption(machine: str, rounds: int) -> str:
 def main(arguments: list[str]) -> int:
     """``python -m loadtest.bench.curve FROM.json TO.svg``: draw what ``python -m loadtest.bench curve --json FROM.json`` has measured."""
     try:
-        plot(*map(Path, arguments))
+        source, target = map(Path, arguments)
+        plot(json.loads(source.read_text()), target)
     except NotRunnableError as error:
         say(str(error))
         return 1

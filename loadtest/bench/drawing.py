@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 860, 500
-LEFT, RIGHT, TOP, BOTTOM = 64, 170, 24, 84
+LEFT, RIGHT, TOP, BOTTOM = 64, 190, 24, 84
 """Margins: room for the axes, the legend and the caption."""
 COLORS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948", "#b07aa1", "#9c9c9c")
 TICKS = (1, 2, 5)
@@ -40,6 +40,10 @@ class Chart:
     """What the values are, with their unit."""
     caption: Sequence[str]
     """Lines below."""
+    labels: Sequence[str]
+    """Beside the line, at each place."""
+    labeled: str
+    """What the line and its labels are."""
 
     def svg(self) -> str:
         """The whole picture.
@@ -47,7 +51,7 @@ class Chart:
         Raises:
             ValueError: areas of another length than places, or fewer than two places.
         """
-        if len(self.places) < 2 or any(len(area.values) != len(self.places) for area in self.areas):
+        if len(self.places) < 2 or any(len(each) != len(self.places) for each in (self.labels, *(area.values for area in self.areas))):
             raise ValueError(f"expected areas of {len(self.places)} values, at least 2")
         sums = [0.0] * len(self.places)
         layers = []
@@ -85,8 +89,11 @@ class Chart:
 
     def _sum(self, sums: Sequence[float], top: float) -> list[str]:
         points = self._points(sums, top)
-        dots = [f'<circle class="dot" r="3" cx="{x}" cy="{y}"/>' for x, y in (point.split(",") for point in points)]
-        return [f'<polyline class="line" points="{" ".join(points)}"/>', *dots]
+        found = [f'<polyline class="line" points="{" ".join(points)}"/>']
+        for point, label in zip(points, self.labels, strict=True):
+            x, y = point.split(",")
+            found.append(f'<circle class="dot" r="3" cx="{x}" cy="{y}"/>{_text(float(x), float(y) - 8, label, "middle")}')
+        return found
 
     def _scale(self, step: float, top: float) -> list[str]:
         right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
@@ -113,7 +120,7 @@ class Chart:
             found.append(f'<rect width="12" height="12" x="{x}" y="{y}" fill="{COLORS[number % len(COLORS)]}" fill-opacity=".85"/>')
             found.append(_text(x + 18, y + 10, self.areas[number].name))
         y = TOP + 20 * len(self.areas)
-        return [*found, f'<path class="line" d="M{x},{y + 6}h12"/>', _text(x + 18, y + 10, "measured, in all")]
+        return [*found, f'<path class="line" d="M{x},{y + 6}h12"/>', _text(x + 18, y + 10, self.labeled)]
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start") -> str:

@@ -6,8 +6,8 @@ Rules:
 - A leg's encoder and decoder are libopus' own structures, in place in the caller's rows (``opus_encoder_get_size``); libopus promises
   that they can be copied as bytes. They hold pointers to tables of the library: in rows of another process each pointer into the image
   of the library there is moved to the same place in its own, when a row is first used.
-- A row begins with a head: where the library lay and which build it was. Another build's rows are refused. The first head names the row that
-  is worked on: who died in the middle of that leaves it torn, and libopus would end the next process for it; it is not `readable`.
+- A row begins with a head: where the library lay and which build it was. Another build's rows are refused. The first head names the row
+  that is worked on: who died in the middle of that leaves it torn, and libopus would end the next process for it; it is not `readable`.
 - A payload that is not Opus gives 0 samples. `conceal` and `recover` fill a gap, by the codec's own concealment and by the redundancy
   (FEC) in the packet after it.
 
