@@ -9,6 +9,7 @@ from telephony.sip.endpoint import Endpoint
 from telephony.sip.events import Event, InviteReceived, Rejected, ResponseReceived
 from telephony.sip.flow import Flow
 from telephony.sip.session import Session
+from telephony.sip.subscriber import Subscriber
 from tests.telephony.voice.simulation import sdp
 
 Address = tuple[str, int]
@@ -29,6 +30,8 @@ class Phone:
         self.events: list[Event] = []
         self.session: Session | None = None
         """Its newest call."""
+        self.watching: list[Subscriber] = []
+        """What it has subscribed to."""
         self._clock = clock
         self._cseq = 1
 
@@ -81,6 +84,15 @@ class Phone:
         self.endpoint.request(
             "MESSAGE", uri, f"<sip:{self.user}@{self.realm}>", f"<{uri}>", self.flow(self.server), now=self._clock(),
             body=text.encode(), content_type="text/plain", credentials=Credentials(self.user, self.password),
+        )  # fmt: skip
+
+    def watch(self, uri: str, package: str) -> None:
+        """SUBSCRIBE."""
+        self.watching.append(
+            self.endpoint.subscribe(
+                package, uri, f"<sip:{self.user}@{self.realm}>", f"<{uri}>", self.flow(self.server), now=self._clock(),
+                credentials=Credentials(self.user, self.password),
+            )
         )  # fmt: skip
 
     def move(self, address: Address) -> None:

@@ -140,6 +140,20 @@ def _message(world: World, name: str, target: str, text: str) -> None:
     phone.message(world.uri(target, phone), text)
 
 
+@phrase(r"(\w+) watches the (presence|dialog) of (\w+)")
+def _watch(world: World, name: str, package: str, target: str) -> None:
+    phone = world.phones[name]
+    phone.watch(world.uri(target, phone), package)
+
+
+@phrase(r"(\w+) watches nobody any more")
+def _unwatch(world: World, name: str) -> None:
+    phone = world.phones[name]
+    for each in phone.watching:
+        each.unsubscribe(world.now)
+    phone.watching.clear()
+
+
 @phrase(r"(\w+) says (.+)")
 def _say(world: World, name: str, text: str) -> None:
     world.phones[name].call_of.request("MESSAGE", text.encode(), now=world.now, content_type="text/plain")

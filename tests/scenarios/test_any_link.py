@@ -44,6 +44,7 @@ OPENINGS = (
     ("alice calls bob", "bob rings", "alice cancels", "bob answers"),
     ("alice calls bob", "bob rings", "bob refuses with 486"),
     ("alice calls 9196",),
+    ("bob watches the dialog of alice", "alice calls 9196"),
     ("alice calls 3001", "bob calls 3001"),
     ("alice calls bob", "bob rings", "bob answers", "alice transfers to 9196"),
     ("bob calls alice", "alice calls bob", "bob rings", "alice answers"),
@@ -52,6 +53,9 @@ ACTIONS = (
     "alice calls bob",
     "bob calls 9196",
     "alice sends bob the message hello",
+    "alice registers",
+    "bob watches the dialog of alice",
+    "bob watches nobody any more",
     *(
         f"{name} {does}"
         for name in ("alice", "bob")
@@ -142,8 +146,9 @@ def link() -> Iterator[Link]:
 
 
 def hang_up(world: Link) -> None:
-    """Everybody answers what is asked, and hangs up."""
-    for phone in world.phones.values():
+    """Everybody answers what is asked, hangs up, and watches nobody any more."""
+    for name, phone in world.phones.items():
+        act(world, f"{name} watches nobody any more")
         answer_all(phone, phone.events, world.now)
         for session in list(phone.endpoint.sessions.values()):
             session.end(now=world.now)
