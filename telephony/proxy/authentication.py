@@ -21,6 +21,8 @@ from telephony.sip.digest import Nonces, challenges, fields, realm_of, verify
 from telephony.sip.message import Message
 
 COUNTS_MAX = 20_000
+COUNT_DIGITS_MAX = 8
+"""Of a count (RFC 7616 section 3.4: 8LHEX)."""
 AUTHORIZATIONS_MAX = 8
 """Authorization headers that are looked at in one request."""
 OFFERED = ("MD5", "SHA-256")
@@ -122,6 +124,8 @@ class Authentication:
 
     def _counted(self, nonce: str, count: str | None) -> bool:
         """Whether this use of the nonce is new."""
+        if count is not None and len(count) > COUNT_DIGITS_MAX:
+            return False
         try:
             number = int(count, 16) if count else 1
         except ValueError:

@@ -36,6 +36,8 @@ USERS_MAX = 20_000
 EXCESS_MAX = 50
 """Requests above a user's rate after which they are refused for a while; forgiven in `FORGIVEN_SECONDS`."""
 BANNED_MAX = 10_000
+USER_CHARACTERS_MAX = 128
+"""Of a name that was guessed: no user of ours has one as long."""
 GUESSED_MAX = 20_000
 """Pairs of source and user that are remembered."""
 BANS_KEPT_MAX = 10
@@ -204,14 +206,14 @@ class Defence:
         """Nothing that this source says of this user is believed now."""
         if not self._guessed:
             return False
-        guessed = self._guessed.get((source_of(flow.host), user))
+        guessed = self._guessed.get((source_of(flow.host), user[:USER_CHARACTERS_MAX]))
         return guessed is not None and guessed.locked_until > now
 
     def guessed(self, flow: Flow, user: str, now: float) -> None:
         """A digest for this user, known or not, proved the wrong secret, or came while the user was locked."""
         if not self.limits.failures or flow[2:4] in self.limits.exempt:
             return
-        pair = source_of(flow.host), user
+        pair = source_of(flow.host), user[:USER_CHARACTERS_MAX]
         known = self._guessed.pop(pair, None)
         if known is None or max(known.at, known.locked_until) + FORGOTTEN_SECONDS < now:
             known = _Guessed(now)
@@ -233,7 +235,7 @@ class Defence:
         if len(self._proven) > PROVEN_MAX:
             _bound(self._proven, PROVEN_MAX)
         if self._guessed:
-            self._guessed.pop((source, user), None)
+            self._guessed.pop((source, user[:USER_CHARACTERS_MAX]), None)
 
     def _known(self, table: dict[str, _Source], entries_max: int, name: str, now: float) -> _Source:
         known = table.pop(name, None) or _Source(now)

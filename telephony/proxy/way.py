@@ -30,6 +30,7 @@ from telephony.sip.address import Address
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Headers, Message
+from telephony.sip.names import CACHED_CHARACTERS_MAX
 from telephony.sip.overload import OFFER
 from telephony.sip.proof import PROOF, Proofs
 from telephony.sip.resolution import Hop, Sought, literal
@@ -459,9 +460,10 @@ class Way:
         except ValueError:
             raise MessageError("bad Route", 400, message) from None
         known = (True, self.tokens.read(uri.user) if uri.user else None) if self.is_self(uri) else (False, None)
-        if len(self._routes) >= ROUTES_CACHED_MAX:
-            self._routes.clear()
-        self._routes[value] = known
+        if len(value) <= CACHED_CHARACTERS_MAX:
+            if len(self._routes) >= ROUTES_CACHED_MAX:
+                self._routes.clear()
+            self._routes[value] = known
         return known
 
     def _undo_strict(self, message: Message) -> None:
@@ -508,12 +510,14 @@ def _loop_mark(message: Message) -> str:
     fields = message.uri
     if message.has("route"):
         fields = "\0".join((fields, *message.get_lines("route")))
-    return _checksum(fields)
+    return _checksum(fields) if len(fields) <= CACHED_CHARACTERS_MAX else _crc(fields)
 
 
-@lru_cache(CHECKSUMS_CACHED_MAX)
-def _checksum(text: str) -> str:
+def _crc(text: str) -> str:
     return f"{crc32(text.encode('utf-8', 'surrogateescape')):08x}"
+
+
+_checksum = lru_cache(CHECKSUMS_CACHED_MAX)(_crc)
 
 
 def _bracketed(host: str, port: int) -> str:

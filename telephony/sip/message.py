@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from telephony.sip.address import tag_of
 from telephony.sip.errors import MessageError
-from telephony.sip.names import spelling
+from telephony.sip.names import CACHED_CHARACTERS_MAX, spelling
 from telephony.sip.parsing import CSEQ_MAX as CSEQ_MAX
 from telephony.sip.parsing import MESSAGE_BYTES_MAX as MESSAGE_BYTES_MAX
 from telephony.sip.parsing import read
@@ -327,9 +327,11 @@ class Message:
             digits = line[line.find(":") + 1 :].strip()
             if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or (hops := int(digits)) > 255:
                 raise MessageError("bad Max-Forwards", 400, self)
-            if len(_hops) >= HOPS_CACHED_MAX:
-                _hops.clear()
-            known = _hops[line] = hops, f"Max-Forwards: {hops - 1}" if hops else line
+            known = hops, f"Max-Forwards: {hops - 1}" if hops else line
+            if len(line) <= CACHED_CHARACTERS_MAX:
+                if len(_hops) >= HOPS_CACHED_MAX:
+                    _hops.clear()
+                _hops[line] = known
         self._lines[number] = known[1]
         return known[0]
 

@@ -3,6 +3,8 @@
 from telephony.sip.text import TOKEN
 
 SPELLINGS_CACHED_MAX = 1024
+CACHED_CHARACTERS_MAX = 512
+"""What is longer is not remembered, in any cache of what peers send: caches are bounded in bytes as well."""
 
 COMPACT = {
     "a": "accept-contact",
@@ -61,6 +63,6 @@ def spelling(name: str) -> str:
             found = name
         if TOKEN.fullmatch(name) is None:
             raise ValueError(f"bad header name {name!r}")
-        if len(_SPELLING) < SPELLINGS_CACHED_MAX:
+        if len(_SPELLING) < SPELLINGS_CACHED_MAX and len(name) <= CACHED_CHARACTERS_MAX:
             _SPELLING[name] = found
     return found

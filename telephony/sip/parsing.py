@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from telephony.sip import shape as shapes
 from telephony.sip.errors import MessageError
+from telephony.sip.names import CACHED_CHARACTERS_MAX
 from telephony.sip.shape import Shape
 from telephony.sip.text import TOKEN, parameter, split
 from telephony.sip.via import Via
@@ -70,7 +71,7 @@ def read(message: "Message", data: bytes) -> None:
             names = tuple([line[: line.find(":") + 1] for line in lines[1:]])
             found = _find_shape(names) or shapes.make(names)
         shape = found
-        if not shape.broken:
+        if not shape.broken and _find_shape(names) is shape:
             if len(_guesses) >= GUESSES_MAX:
                 _guesses.clear()
             _guesses[len(lines), start[:GUESS_START]] = shape
@@ -178,9 +179,11 @@ def _read_cseq(value: str) -> tuple[int, str] | None:
     method = method.strip()
     if not (number.isascii() and number.isdigit()) or len(number) > 10 or int(number) > CSEQ_MAX or TOKEN.fullmatch(method) is None:
         return None
-    if len(_cseqs) >= STARTS_CACHED_MAX:
-        _cseqs.clear()
-    found = _cseqs[value] = (int(number), method)
+    found = int(number), method
+    if len(value) <= CACHED_CHARACTERS_MAX:
+        if len(_cseqs) >= STARTS_CACHED_MAX:
+            _cseqs.clear()
+        _cseqs[value] = found
     return found
 
 
@@ -198,9 +201,10 @@ def _start_line(message: "Message", line: str, shape: Shape) -> None:
             raise MessageError("bad status line")
         message.status = int(second)
         message.reason = third
-        if len(_status_lines) >= STARTS_CACHED_MAX:
-            _status_lines.clear()
-        _status_lines[line] = (message.status, third)
+        if len(line) <= CACHED_CHARACTERS_MAX:
+            if len(_status_lines) >= STARTS_CACHED_MAX:
+                _status_lines.clear()
+            _status_lines[line] = (message.status, third)
         return
     message.method = first
     message.uri = second

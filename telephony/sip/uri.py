@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
+from telephony.sip.names import CACHED_CHARACTERS_MAX
 from telephony.sip.text import Parameters, escape, parameters, unescape
 
 URIS_CACHED_MAX = 4096
@@ -49,7 +50,7 @@ class Uri(NamedTuple):
         Raises:
             ValueError: not a URI, or not one that RFC 3261 allows.
         """
-        return _parse(text)
+        return _parse(text) if len(text) <= CACHED_CHARACTERS_MAX else _read(text)
 
     @staticmethod
     def of(user: str, host: str, port: int | None = None, parameters: Parameters = (), scheme: str = "sip") -> "Uri":
@@ -100,8 +101,7 @@ class Uri(NamedTuple):
         return all(unescape(value or "").lower() == unescape(theirs[name] or "").lower() for name, value in mine.items() if name in theirs)
 
 
-@lru_cache(URIS_CACHED_MAX)
-def _parse(text: str) -> Uri:
+def _read(text: str) -> Uri:
     match = _PLAIN.fullmatch(text)
     if match is not None:
         scheme, user, host, digits = match.groups()
@@ -133,6 +133,9 @@ def _parse(text: str) -> Uri:
     if port is not None and not 0 < port < 65536:
         raise ValueError(f"port out of range in {text[:80]!r}")
     return Uri(scheme, user, password, _host(match), port, parameters(semicolon + tail), headers)
+
+
+_parse = lru_cache(URIS_CACHED_MAX)(_read)
 
 
 def host_port(text: str, port: int = 5060) -> tuple[str, int]:
