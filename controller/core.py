@@ -27,6 +27,7 @@ from agent.wire.envelope import Envelope
 from agent.wire.refusal import Refusal
 from agent.wire.token import BrokerAddress
 from controller import enrolment
+from controller.calculation.size import check_sizes
 from controller.calculation.step import calculate
 from controller.delivery import Deliveries
 from controller.dialogue import Dialogue, Heard, Said, Sealer, Speaker
@@ -132,14 +133,22 @@ class Controller:
         result = edit(draft)
         if dry_run:
             calculate(draft, now, self._mint, self._wrap, self.machines_expected)
+            check_sizes(draft.writes())
             return result, draft.writes()
-        return result, self._settle(draft, now)
+        return result, self._settle(draft, now, wanted=True)
 
-    def _settle(self, draft: Draft, now: float, everything: bool = False) -> list[Write]:
-        """Calculate until nothing moves, writing each step."""
+    def _settle(self, draft: Draft, now: float, everything: bool = False, wanted: bool = False) -> list[Write]:
+        """Calculate until nothing moves, writing each step. ``wanted``: somebody asked for it, and is told if it cannot be.
+
+        Raises:
+            InstructionError: ``too-large``, where ``wanted``; nothing was written.
+        """
         all_writes: list[Write] = []
         for _ in range(ROUNDS_MAX):
             calculate(draft, now, self._mint, self._wrap, self.machines_expected, everything)
+            if wanted:
+                check_sizes(draft.writes())
+                wanted = False
             writes = self._write(draft)
             all_writes.extend(writes)
             if not writes:

@@ -21,7 +21,7 @@ from controller.instructions import NAME_CHARACTERS_MAX, machines_of, replace
 from controller.state import Pool, Queue, Route, User
 from controller.tables import Draft
 
-ENTRIES_MAX = 10_000
+ENTRIES_MAX = 50_000
 """Users, routes and queues in one document, each."""
 
 

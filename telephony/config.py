@@ -2,11 +2,21 @@
 
 One structure a kind of service; `decode` reads any of them. The field ``kind`` on the wire tells them
 apart. A new configuration is swapped in between two datagrams (`Core.configure`).
+
+A large one (a proxy's, with all users) is compressed: digests in hexadecimal take half. Nothing else starts with zlib's first byte.
 """
+
+import zlib
 
 import msgspec
 
 from media.config import MediaConfiguration
+
+COMPRESSED_BYTES_MIN = 512 * 1024
+CONFIGURATION_BYTES_MAX = 64 << 20
+"""Of one that was compressed."""
+_ZLIB = b"\x78"
+"""What zlib starts with; a map of msgpack never does."""
 
 
 class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,8 +237,9 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(configuration: Configuration) -> bytes:
-    """msgpack of a configuration."""
-    return _encoder.encode(configuration)
+    """msgpack of a configuration, compressed where it is large."""
+    data = _encoder.encode(configuration)
+    return data if len(data) < COMPRESSED_BYTES_MIN else zlib.compress(data, 1)
 
 
 def decode(data: bytes) -> Configuration:
@@ -236,6 +247,14 @@ def decode(data: bytes) -> Configuration:
 
     Raises:
         msgspec.ValidationError: unknown kind, unknown or missing field, wrong type; the message names the path.
-        msgspec.DecodeError: not msgpack.
+        msgspec.DecodeError: not msgpack, or more than `CONFIGURATION_BYTES_MAX`.
     """
+    if data[:1] == _ZLIB:
+        inflater = zlib.decompressobj()
+        try:
+            data = inflater.decompress(data, CONFIGURATION_BYTES_MAX)
+        except zlib.error as error:
+            raise msgspec.DecodeError(f"configuration: {error}") from None
+        if not inflater.eof:
+            raise msgspec.DecodeError(f"configuration: cut short, or of more than {CONFIGURATION_BYTES_MAX} bytes")
     return _decoder.decode(data)

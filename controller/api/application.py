@@ -22,7 +22,7 @@ from controller.release.library import project_version
 if TYPE_CHECKING:
     from controller.service import Service
 
-BODY_BYTES_MAX = 1 << 20
+BODY_BYTES_MAX = 8 << 20
 """Body of a request."""
 
 

@@ -35,6 +35,7 @@ STATUS: dict[str, int] = {
     "last-machine": 409,
     "in-use": 409,
     "exists": 409,
+    "too-large": 413,
     "invalid": 422,
     "unknown-platform": 422,
     "bad-name": 422,

@@ -10,6 +10,7 @@ from litestar.testing import AsyncTestClient
 
 from agent.wire.token import BrokerAddress, JoinToken
 from controller.api.application import BODY_BYTES_MAX, application
+from controller.calculation import size
 from controller.founding import Founding, found, token_hash
 from controller.release.library import Built
 from controller.service import Options, Service
@@ -296,6 +297,18 @@ class TestInstructions:
     async def test_remove(self, client: AsyncTestClient[Any]) -> None:
         assert (await client.delete("/v1/machines/m1?force=true")).json() == {"removed": "m1", "name": "machine-1"}
         problem(await client.get("/v1/machines/m1"), 404, "not-found")
+
+    async def test_more_users_than_fit_are_refused(self, client: AsyncTestClient[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        before = (await client.get("/v1/users")).json()
+        monkeypatch.setattr(size, "SUBJECT_BYTES_MAX", 4000)
+        document = {"users": [{"name": f"{number}", "password": "secret"} for number in range(2000, 2040)]}
+        for path in ("/v1/cluster?dry_run=true", "/v1/cluster"):
+            said = problem(await client.put(path, json=document), 413, "too-large")["detail"]
+            assert "4000 at most" in said
+            assert "too many users" in said
+        assert (await client.get("/v1/users")).json() == before
+        monkeypatch.undo()
+        assert (await client.put("/v1/users/2000", json={})).status_code == 200
 
     async def test_users(self, client: AsyncTestClient[Any]) -> None:
         answer = (await client.put("/v1/users/1009", json={})).json()
