@@ -93,6 +93,14 @@ class ReducibleCore(Protocol):
 
 
 @runtime_checkable
+class PatientCore(Protocol):
+    """A core that knows how urgent it is."""
+
+    def patience(self, now: float) -> float:
+        """Seconds that what comes may wait to be read, where much comes; 0: as few as can be."""
+
+
+@runtime_checkable
 class LocatingCore(Protocol):
     """A core that sends to names (`Locate`)."""
 

@@ -119,7 +119,7 @@ class OurShards:
 
 
 class OurRegistrar:
-    """Proxy, load balancer and resource database: all three count, and the proxy alone is told too."""
+    """Proxy, load balancer and resource database: all three count, and what each of them used is told too."""
 
     role = "ours"
 
@@ -161,8 +161,9 @@ class OurRegistrar:
             unit.drain_channel()
         return [unit.pid for unit in self.units]
 
-    def proxy(self) -> int:
-        return self.units[-1].pid
+    def parts(self) -> dict[str, int]:
+        """Its processes by what they are."""
+        return dict(zip(("balancer", "database", "proxy"), (unit.pid for unit in self.units), strict=True))
 
     def stop(self) -> None:
         for unit in reversed(self.units):

@@ -97,8 +97,8 @@ def _load(seat: _Seat, folder: Folder, caller: Callable[[Contender, Folder, floa
         first = Snapshot.take(contender.roots())
         seat.settle(first)
         callee_first = accounting.cpu_seconds(other.process.pid) if other else 0.0
-        proxy = contender.proxy() if isinstance(contender, OurRegistrar) else None
-        proxy_first = accounting.cpu_seconds(proxy) if proxy else 0.0
+        parts = contender.parts() if isinstance(contender, OurRegistrar) else {}
+        parts_first = {name: accounting.cpu_seconds(pid) for name, pid in parts.items()}
         load = caller(contender, folder, seconds)
         outcome = load.finish()
         time.sleep(SETTLE_SECONDS)
@@ -116,8 +116,7 @@ def _load(seat: _Seat, folder: Folder, caller: Callable[[Contender, Folder, floa
             "failed": float(load.asked - outcome.succeeded),
             "rate per s": outcome.rate,
         }
-        if proxy:
-            details["proxy alone us"] = (accounting.cpu_seconds(proxy) - proxy_first) / calls * 1e6
+        details.update({f"{name} us": (accounting.cpu_seconds(pid) - parts_first[name]) / calls * 1e6 for name, pid in parts.items()})
         wrong = faults(outcome, load.asked, load.rate, other.retransmissions() if other else 0)
         if usage.ended:
             wrong = (*wrong, "a process ended")

@@ -52,6 +52,10 @@ from telephony.sip.transaction import Transactions
 from telephony.sip.uri import Uri
 from telephony.sip.via import Via
 
+PATIENCE_SECONDS = 0.02
+"""How long registrations may wait in the socket while nothing else comes: nobody hears silence meanwhile."""
+URGENT_SECONDS = 1.0
+"""After any other message there is no such patience."""
 STREAMLESS_SECONDS = 600.0
 STREAMLESS_MAX = 10_000
 """Places without TCP that are remembered."""
@@ -102,7 +106,8 @@ class Proxy:
         self._asks = 0
         self._streamless: dict[tuple[str, int], float] = {}
         """Places that cannot be reached over TCP, and until when that is believed."""
-        self._draining = False
+        self.draining = False
+        self._urgent_until = 0.0
         self._broken_second = 0
         self._broken_answers = 0
 
@@ -155,7 +160,10 @@ class Proxy:
             return
         try:
             message = Message.parse(data)
-            if message.method != "REGISTER" or not self._shortcut.challenge(message, flow, now):
+            if message.method != "REGISTER":
+                self._urgent_until = now + URGENT_SECONDS
+                self.transactions.receive(message, flow, now)
+            elif not self._shortcut.challenge(message, flow, now):
                 self.transactions.receive(message, flow, now)
         except MessageError as error:
             if data[:1] == HANDED and self._handing.take(data, flow, now):
@@ -176,6 +184,10 @@ class Proxy:
         if self.overload.shedding and not self._adapting:
             self._adapting = True
             self._adapt(now)
+
+    def patience(self, now: float) -> float:
+        """There is some while phones only register."""
+        return PATIENCE_SECONDS if now >= self._urgent_until else 0.0
 
     def _adapt(self, now: float) -> None:
         """Have as much read as can be dealt with."""
@@ -252,11 +264,11 @@ class Proxy:
 
     def drain(self, deadline: float, now: float) -> None:
         """New requests are answered 503; those within dialogs go on."""
-        self._draining = True
+        self.draining = True
 
     def undrain(self, now: float) -> None:
         """Take new requests again."""
-        self._draining = False
+        self.draining = False
 
     def ready(self) -> bool:
         """Always: there is nothing to prepare."""
@@ -352,18 +364,6 @@ class Proxy:
 
     def unacknowledged(self, transaction: ServerTransaction, now: float) -> None:
         """A failure response without ACK: nothing is left to do."""
-
-    # For registrations
-
-    def registers(self, message: Message, flow: Flow) -> bool:
-        """What comes over this flow and is a REGISTER by its method is one to us, whatever else it says."""
-        if self._draining or self.defence.limits.requests_per_second or (flow.host, flow.port) in self._way.cluster:
-            return False
-        try:
-            request_uri(message)
-        except MessageError:
-            return False
-        return True
 
     # For forwardings
 
@@ -481,7 +481,7 @@ class Proxy:
         if not self.defence.admits(server.source, now):
             raise RefusedError(503, "Too many requests from your address", RETRY)
         if method == "REGISTER":
-            if self._draining:
+            if self.draining:
                 raise RefusedError(503, headers=RETRY)
             self._register(server, message, owner(message), now)
             return []
@@ -490,7 +490,7 @@ class Proxy:
             return []
         if method in ("BYE", "UPDATE", "INFO", "PRACK", "NOTIFY"):
             raise RefusedError(481)
-        if self._draining:
+        if self.draining:
             raise RefusedError(503, headers=RETRY)
         if message.has("p-asserted-identity"):
             message.remove("p-asserted-identity")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 REGISTRATIONS_MAX = 10_000
 """Registrations that wait for the resource database; more are answered 503."""
-LINGER_SECONDS = 0.02
+LINGER_SECONDS = 0.04
 """How long after a batch the next one leaves, unless it is full."""
 RETRY_AFTER_SECONDS = 5
 RETRY = (("Retry-After", str(RETRY_AFTER_SECONDS)),)

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from telephony.proxy.way import request_uri
 from telephony.sip.build import stamp_via
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow, Send
@@ -47,14 +48,14 @@ class Shortcut:
         if plain is None:
             plain = self._judge(shape)
         to = PLAIN_TO(message.get("to") or "")
-        if (
-            not plain
-            or to is None
-            or message.get("max-forwards") not in _HOPS
-            or ";lr" in message.uri
-            or message.passed_on
-            or not self._proxy.registers(message, flow)
-        ):
+        if not plain or to is None or message.get("max-forwards") not in _HOPS or ";lr" in message.uri or message.passed_on:
+            return ""
+        proxy = self._proxy
+        if proxy.draining or proxy.defence.limits.requests_per_second or (flow.host, flow.port) in proxy.way.cluster:
+            return ""
+        try:
+            request_uri(message)
+        except MessageError:
             return ""
         user: str = to[1]
         return user

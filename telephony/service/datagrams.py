@@ -134,6 +134,7 @@ class Datagrams:
                     flows.clear()
                 flow = flows[key] = Flow("udp", name, address[0], address[1])
             receive(data, flow)
+        self._loop.more = True
         self._measure(name, udp)
 
     def _measure(self, name: str, udp: socket.socket) -> None:

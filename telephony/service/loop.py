@@ -5,7 +5,8 @@ resolution timer (select on the epoll descriptor) instead of epoll's millisecond
 
 Under load the loop gathers: a wake-up for each message costs more than a short message's handling, so once rounds have
 followed each other quickly for a while it sleeps `GATHER_SECONDS` before it looks, and finds several. What comes alone is
-handled at once, and a single call's messages are too few to begin it. A precise loop never gathers.
+handled at once, and a single call's messages are too few to begin it. A precise loop never gathers. Where nothing that comes is urgent
+its owner gives it `Loop.patience_seconds`: each wake-up finds the caches cold, and the fewer they are the less is paid for that.
 """
 
 import select
@@ -18,9 +19,9 @@ ERROR = select.EPOLLERR
 HANG_UP = select.EPOLLHUP
 EVENTS_MAX = 64
 GATHER_SECONDS = 0.001
-"""The longest that gathering delays a message."""
+"""The longest that gathering delays a message, without more patience."""
 GATHER_FROM = 24
-"""Rounds within `GATHER_SECONDS` of the one before, slow ones deducted `SLOW_WEIGHT` times, from which on it gathers."""
+"""Rounds within that time of the one before, slow ones deducted `SLOW_WEIGHT` times, from which on it gathers."""
 GATHER_MAX = 64
 SLOW_WEIGHT = 4
 
@@ -38,6 +39,10 @@ class Loop:
         self._quick = 0
         """How often rounds followed each other quickly, 0 to `GATHER_MAX`."""
         self._round_at = 0.0
+        self.patience_seconds = 0.0
+        """How long messages may be delayed now; `GATHER_SECONDS` at least."""
+        self.more = False
+        """A handler has left something unread: the next round begins at once."""
 
     def add(self, descriptor: int, events: int, handler: Handler) -> None:
         """Watch a descriptor."""
@@ -78,15 +83,19 @@ class Loop:
 
     def _gather(self, wait_seconds: float) -> list[tuple[int, int]]:
         """Events, after a pause where they come thick and fast."""
+        gather_seconds = max(GATHER_SECONDS, self.patience_seconds)
+        more, self.more = self.more, False
         if self._quick < GATHER_FROM:
             found = self._epoll.poll(wait_seconds, EVENTS_MAX)
             before, self._round_at = self._round_at, time.monotonic()
-            self._quick = self._quick + 1 if self._round_at - before < GATHER_SECONDS else max(0, self._quick - SLOW_WEIGHT)
+            self._quick = self._quick + 1 if self._round_at - before < gather_seconds else max(0, self._quick - SLOW_WEIGHT)
             return found
-        if 0 <= wait_seconds < GATHER_SECONDS or time.monotonic() - self._round_at >= GATHER_SECONDS:
+        worked = time.monotonic() - self._round_at
+        if more or 0 <= wait_seconds < GATHER_SECONDS or worked >= gather_seconds:
             found = self._epoll.poll(wait_seconds, EVENTS_MAX)  # while it was at work others have come
         else:
-            time.sleep(GATHER_SECONDS)
+            pause = max(GATHER_SECONDS, self.patience_seconds - worked)
+            time.sleep(pause if wait_seconds < 0 else min(pause, wait_seconds))
             found = self._epoll.poll(0.0, EVENTS_MAX)
             self._quick = min(self._quick + 1, GATHER_MAX) if found else self._quick - SLOW_WEIGHT
         self._round_at = time.monotonic()

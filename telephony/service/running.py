@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from telephony.config import Configuration, ProxyConfiguration
-from telephony.core import Core, Job, LocatingCore, MeasuredCore, ReducibleCore, Replaceable
+from telephony.core import Core, Job, LocatingCore, MeasuredCore, PatientCore, ReducibleCore, Replaceable
 from telephony.dns import system
 from telephony.effects import Admit, Ask, Close, Effect, Locate, Notify, Reply, Send, Tell
 from telephony.jobs.client import Answered
@@ -46,6 +46,7 @@ class Running:
     def __init__(self, core: Core, loop: Loop, sockets: dict[str, int]) -> None:
         self._core = core
         self._measured = core.waited if isinstance(core, MeasuredCore) else _nothing
+        self._patient = core if isinstance(core, PatientCore) else None
         self._loop = loop
         self._names: Names | None = None
         """Made when the core asks for the first name."""
@@ -172,6 +173,8 @@ class Running:
                     failure(type(arrival).__name__, error)
                     if isinstance(arrival, Job):
                         self._jobs.reply(Reply(arrival.number, "fault", b""))
+        if self._patient is not None:
+            self._loop.patience_seconds = self._patient.patience(now)
         return left, self._touched or self._jobs.pending()
 
     def close(self) -> None:

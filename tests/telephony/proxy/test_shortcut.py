@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from telephony.effects import Ask, Send
 from telephony.jobs.resource import BindingChange
-from telephony.proxy.core import Proxy
+from telephony.proxy.core import PATIENCE_SECONDS, URGENT_SECONDS, Proxy
 from telephony.proxy.registrar import _PLAIN_CONTACT, _change, _contact, read_register
 from telephony.proxy.registration import owner
 from telephony.proxy.shortcut import PLAIN_TO
@@ -161,3 +161,15 @@ def test_expiry_of_contacts_on_both_ways() -> None:
             message = request(("Contact", f"<sip:a@192.0.2.1:5060;transport=udp;ob>{own}{tail}"), ("Expires", general))
             (change,) = read_register(message, "1001", "p", UDP).bindings
             assert (change.expires_seconds, change.contact) == (wanted, "sip:a@192.0.2.1:5060;transport=udp;ob")
+
+
+def test_a_proxy_is_patient_while_phones_only_register() -> None:
+    core = proxy()
+    challenged(core, request())
+    core.receive(b"\r\n\r\n", UDP, 1000.0)
+    assert core.patience(1000.0) == PATIENCE_SECONDS
+    copied = [(name, request().get(name.lower()) or "") for name in ("Via", "From", "To", "Call-ID")]
+    options = make_request("OPTIONS", "sip:192.0.2.100", [*copied, ("CSeq", "1 OPTIONS")])
+    core.receive(options.serialize(), UDP, 1000.0)
+    assert core.patience(1000.0) == core.patience(1000.0 + URGENT_SECONDS - 0.01) == 0.0
+    assert core.patience(1000.0 + URGENT_SECONDS) == PATIENCE_SECONDS

@@ -98,3 +98,30 @@ def test_a_round_that_took_long_or_must_end_soon_is_not_put_off(clock: Clock, tr
         sender.send(b".")
         watched.turn(wait)
     assert clock.slept == []
+
+
+def test_a_patient_loop_gathers_for_longer(clock: Clock, precise: bool, traffic: tuple[Loop, socket.socket, list[bytes]]) -> None:
+    watched, sender, read = traffic
+    watched.patience_seconds = patience = 20 * GATHER_SECONDS
+    rounds(clock, traffic, GATHER_FROM + 1, patience / 2)
+    assert clock.slept == []
+    for worked, wait, pause in (
+        (0.0, 1.0, patience),
+        (patience / 4, None, patience * 3 / 4),
+        (patience * 2, 1.0, None),
+        (0.0, 3 * GATHER_SECONDS, 3 * GATHER_SECONDS),
+        (0.0, GATHER_SECONDS / 2, None),
+    ):
+        clock.slept.clear()
+        clock.now += worked
+        sender.send(b".")
+        watched.turn(wait)
+        assert clock.slept == ([] if precise or pause is None else [pytest.approx(pause)])
+    clock.slept.clear()
+    watched.more = True
+    for _ in range(2):
+        sender.send(b".")
+        watched.turn(1.0)
+    assert clock.slept == ([] if precise else [patience])  # what was left unread is not kept waiting
+    assert not watched.more or precise
+    assert len(read) == GATHER_FROM + 1 + 5 + 2
