@@ -44,6 +44,8 @@ from media.webrtc.link import Links
 
 TICK_SECONDS = 0.005
 CATCH_UP_TICKS = 8
+TAKE_OVER_TICKS = 16
+"""The same for the first tick of a process that takes over: no frame is left out for its gap."""
 RELAY_TICKS = 2
 """A packet that is relayed waits at most so long: 10 ms."""
 RELAY_PACKETS = 128
@@ -111,6 +113,8 @@ class Engine:
         """int64[1]: as many, in the memory: who takes over goes on at the next one."""
         self._began = now
         self._ticks = 0
+        self._made_up = CATCH_UP_TICKS
+        """Ticks that the next one makes up for."""
         self.skipped = 0
         """Ticks that were never made up for."""
         self.room_plays: dict[int, RoomPlay] = {}
@@ -136,6 +140,7 @@ class Engine:
         """Go on with what another process left: at the tick after the last one that it served."""
         if self._served[0]:
             self._began, self._ticks = float(self.legs.process["began"][0]), int(self._served[0])
+            self._made_up = TAKE_OVER_TICKS
         self.listening.recount()
         self.receiver.bursts.recount()
         self.transcoder.take_over()
@@ -163,10 +168,11 @@ class Engine:
                 self._patience = 1 if taken >= RELAY_PACKETS * waited else RELAY_TICKS
             if self.links:
                 self.links.tick(now)
-        if due - self._ticks > CATCH_UP_TICKS:
-            self.skipped += due - self._ticks - CATCH_UP_TICKS
+        most, self._made_up = self._made_up, CATCH_UP_TICKS
+        if due - self._ticks > most:
+            self.skipped += due - self._ticks - most
             # Keep the turn of the phases.
-            self._ticks += (due - self._ticks - CATCH_UP_TICKS) // PHASES * PHASES
+            self._ticks += (due - self._ticks - most) // PHASES * PHASES
         while self._ticks < due:
             # By the time that it was due: what is made up for is late, but no gap in the stream.
             self._serve(self._ticks % PHASES, self._began + (self._ticks + 1) * TICK_SECONDS)
