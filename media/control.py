@@ -14,9 +14,11 @@ Rules:
 | ``connect`` | `Connect` | `Done` | ``not-found``, ``no-source``, ``full`` |
 | ``mix`` | `Mix` | `Done` | ``not-found``, ``full`` |
 | ``play`` | `PlayTo` | `PlayStarted` | ``not-found``, ``no-source``, ``full`` |
-| ``record`` | `Record` | `RecordStarted` | ``not-found``, ``full``, ``no-file`` |
+| ``record`` | `Record` | `RecordStarted` | ``not-found``, ``full`` |
 | ``pause`` | `Pause` | `Done` | ``not-found`` |
 | ``stop`` | `Stop` | `Done` | ``not-found`` |
+| ``skip`` | `Skip` | `Done` | ``not-found`` |
+| ``playing`` | `Playing` | list of `Played` | ``not-found`` |
 | ``listen`` | `Listen` | `Done` | ``not-found`` |
 | ``dtmf`` | `SendDigits` | `Done` | ``not-found``, ``bad-digits``, ``full`` |
 | ``release`` | `Release` | `LegReport` | ``not-found`` |
@@ -121,6 +123,8 @@ class Play(msgspec.Struct, frozen=True, tag="play"):
 
     source: str
     loop: bool = True
+    offset_seconds: float = 0.0
+    """Where in it to begin."""
 
 
 class Nothing(msgspec.Struct, frozen=True, tag="nothing"):
@@ -171,6 +175,35 @@ class PlayTo(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     loop: bool = False
     offset_seconds: float = 0.0
+    queue: bool = False
+    """After what it hears now and what is queued, at most 16 in all; else in place of all that."""
+
+
+class Skip(msgspec.Struct, frozen=True, kw_only=True):
+    """Go on with what is queued next for a leg or a room, or end. Exactly one of ``leg`` and ``room`` is set."""
+
+    leg: str = ""
+    room: str = ""
+    all: bool = False
+    """Forget what is queued, too."""
+
+
+class Playing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a leg or a room hears, and what is queued for it. Exactly one of ``leg`` and ``room`` is set."""
+
+    leg: str = ""
+    room: str = ""
+
+
+class Played(msgspec.Struct, frozen=True, kw_only=True):
+    """A playback: said again as `PlayTo` (or `Play`, where ``id`` is empty), elsewhere or to somebody else, it goes on where it was."""
+
+    id: str
+    """Empty: the leg is connected to it."""
+    source: str
+    loop: bool
+    offset_seconds: float
+    """How much of it was heard."""
 
 
 class PlayStarted(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +212,10 @@ class PlayStarted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Record a leg (stereo: left what it says, right what it hears) or a room (mono, the mix of all) to a WAV file."""
+    """Record a leg (stereo: left what it says, right what it hears) or a room (mono, the mix of all) to a WAV file.
+
+    No disk is waited for: a file that can't be made is told as one that can't be written (`RecordFailed`).
+    """
 
     leg: str = ""
     room: str = ""
@@ -200,7 +236,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """End a playback or a recording."""
+    """End a playback, whether it is heard or queued, or a recording. What is queued next begins."""
 
     id: str
 
@@ -492,8 +528,8 @@ class MediaProcessor:
         self._desk.close(self._now)
 
 
-Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Record | Pause | Stop | Listen | SendDigits | Release | Query
-Response = Answer | Proposal | Done | PlayStarted | RecordStarted | LegReport | list[LegReport]
+Request = Offer | Propose | Accept | Connect | Mix | PlayTo | Skip | Playing | Record | Pause | Stop | Listen | SendDigits | Release | Query
+Response = Answer | Proposal | Done | PlayStarted | RecordStarted | LegReport | list[LegReport] | list[Played]
 Event = Dtmf | RtpTimeout | PlayEnded | RecordFailed | Speakers | Tone | Silence | Answerer | TrunkLost
 
 REQUESTS: dict[str, type[Request]] = {
@@ -506,6 +542,8 @@ REQUESTS: dict[str, type[Request]] = {
     "record": Record,
     "pause": Pause,
     "stop": Stop,
+    "skip": Skip,
+    "playing": Playing,
     "listen": Listen,
     "dtmf": SendDigits,
     "release": Release,

@@ -30,6 +30,7 @@ from media.control import (
     Offer,
     Pause,
     Play,
+    Playing,
     PlayTo,
     Proposal,
     Propose,
@@ -42,6 +43,7 @@ from media.control import (
     RtpTimeout,
     SendDigits,
     Silence,
+    Skip,
     Stop,
     Tone,
 )
@@ -52,7 +54,7 @@ from media.mirror import Mirror
 from media.negotiation import Agreement
 from media.participation import Participation
 from media.plan import best
-from media.program import Program
+from media.program import Program, frames
 from media.record import LegRecord
 from media.report import report
 from media.sockets import PortsExhaustedError, Sockets
@@ -102,6 +104,8 @@ class Desk:
             Connect: self._connect,
             Mix: self._rooms.mix,
             PlayTo: self._program.play,
+            Skip: self._program.skip,
+            Playing: self._program.playing,
             Record: self._program.record,
             Pause: self._program.pause,
             Stop: self._program.stop,
@@ -348,7 +352,7 @@ class Desk:
                 return Done()
             self._disconnect(record)
             record.sink = sink
-        record.resume_frames = 0
+        record.resume_frames = frames(sink.offset_seconds) if isinstance(sink, Play) else 0
         self._program.hear(record)
         self._rooms.enter(record)
         peer = self._board.peer(record)

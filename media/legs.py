@@ -39,7 +39,7 @@ PCM_SAMPLES = 6720
 DIGIT_EAR = Listener(("dtmf",))
 LINE_EAR = Listener(("fax", "progress"))
 NOISE = ComfortNoise(FRAME_SAMPLES)
-NOTE_BYTES = 4096
+NOTE_BYTES = 8192
 POSITION_FIRST = 960 * 1024
 """Where a stream's positions begin: a whole number of frames of any codec."""
 PARTNERS_MAX = 4

@@ -72,7 +72,7 @@ class Mirror:
             self._room_checks[room] = slips.mark["check"][room]
             record = read_room(slips.get(room))
             if record is not None:
-                self._sources.add(record.playback.source)
+                self._sources.update(playback.source for playback in (record.playback, *record.queue))
 
     def _read(self) -> None:
         """Have files read; what can't be read is found out when it is played."""

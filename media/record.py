@@ -27,6 +27,8 @@ class RoomRecord:
     client: str
     """Who is told of its end."""
     playback: Playback
+    queue: list[Playback] = field(default_factory=list)
+    """What it hears afterwards."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class LegRecord:
     sink: Sink = field(default_factory=Nothing)
     playback: Playback | None = None
     """Heard instead of what the sink gives."""
+    queue: list[Playback] = field(default_factory=list)
+    """Heard after `playback`."""
     resume_frames: int = 0
     """Where in it the sink's own source goes on after `playback`."""
     recording: str = ""
@@ -74,5 +78,5 @@ class LegRecord:
 
 def sources(record: LegRecord) -> list[str]:
     """Names of what a leg hears of the bank, or will."""
-    found = [record.playback.source] if record.playback is not None else []
+    found = [playback.source for playback in (record.playback, *record.queue) if playback is not None]
     return [*found, record.sink.source] if isinstance(record.sink, Play) else found

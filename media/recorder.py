@@ -29,6 +29,8 @@ from media.resample import resampler
 from media.tape import RecordingNote, Tape
 
 BLOCK_FRAMES = FRAMES_PER_SECOND
+_END, _OPEN = -1, -2
+"""In place of the number of a block: the file is over, or to be made."""
 DATA_BYTES_MAX = (1 << 32) - (1 << 16)
 """Of a WAV file, whose sizes have 32 bits: 37 hours of two channels."""
 _encode = msgspec.msgpack.Encoder().encode
@@ -46,8 +48,10 @@ class Note(NamedTuple):
 class Recording:
     """One file that is being written, seen from the tick."""
 
-    def __init__(self, recorder: "Recorder", row: int, note: RecordingNote, file: int, block: int = -1) -> None:
-        self._recorder, self.row, self.file, self.channels = recorder, row, file, note.channels
+    def __init__(self, recorder: "Recorder", row: int, note: RecordingNote, block: int = -1) -> None:
+        self._recorder, self.row, self.channels = recorder, row, note.channels
+        self.file = -1
+        """Descriptor, once it is open; the thread's."""
         self.state = recorder.tape.recordings[row]
         """Its `media.tape.RECORDING`."""
         self.note = note
@@ -139,32 +143,25 @@ class Recorder:
         self._thread: threading.Thread | None = None
 
     def open(self, note: RecordingNote, channels: int) -> Recording:
-        """Begin a file of 16 bits.
+        """Begin a file of 16 bits, soon: nothing of it is waited for; that it can't be made is told in a note.
 
         Raises:
-            OSError: it can't be written.
+            OSError: there are too many recordings, or its name is too long.
         """
         free = np.flatnonzero(self.tape.slips.mark["size"] == 0)
         if not len(free):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        # Non-blocking: a pipe that nobody reads is refused, not waited for.
-        file = os.open(note.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
-        try:
-            os.write(file, wav.header(RATES[0], channels, 0))
-        except OSError:
-            os.close(file)
-            raise
-        found = os.fstat(file)
-        note = replace(note, channels=channels, device=found.st_dev, inode=found.st_ino)
         row = int(free[0])
         state = self.tape.recordings[row]
-        state["rate"] = state["bytes"] = state["written"] = 0
-        state["over"] = False
+        for field in ("rate", "bytes", "written", "device", "inode", "over"):
+            state[field] = 0
+        note = replace(note, channels=channels)
         if not self.tape.slips.put(row, _encode(note)):
-            os.close(file)
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         self._start()
-        return Recording(self, row, note, file)
+        recording = Recording(self, row, note)
+        self._queue.put((recording, _OPEN))
+        return recording
 
     def _start(self) -> None:
         if self._thread is None:
@@ -192,7 +189,7 @@ class Recorder:
             state = self.tape.recordings[row]
             state["bytes"] = max([int(state["bytes"]), *(blocks["at"][full] + blocks["size"][full]).tolist()])
             self._start()
-            recording = Recording(self, row, note, -1, int(filling[0]) if len(filling) else -1)
+            recording = Recording(self, row, note, int(filling[0]) if len(filling) else -1)
             for block in full[blocks["at"][full].argsort()].tolist():
                 self.write(recording, block)
             if state["over"]:
@@ -223,7 +220,7 @@ class Recorder:
 
     def finish(self, recording: Recording) -> None:
         """Queue the end of a file."""
-        self._queue.put((recording, -1))
+        self._queue.put((recording, _END))
 
     def notes(self) -> list[Note]:
         """What became of recordings since the last call."""
@@ -236,18 +233,19 @@ class Recorder:
                 return
             try:
                 if recording.file < 0 and not recording.failed:
-                    self._reopen(recording)
-                if block < 0 and recording.file >= 0:
+                    self._open(recording)
+                if block == _END and recording.file >= 0:
                     self._end(recording)
                 elif block >= 0 and not recording.failed:
                     self._write(recording, block)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 if not recording.failed and not recording.dropped:
-                    self._notes.put(Note(recording.note.id, os.strerror(error.errno or 0)))
+                    self._notes.put(Note(recording.note.id, os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)))
                 recording.failed = True
             if block >= 0:
                 self.tape.blocks["owner"][block] = 0
                 self._free().append(block)
+            if block != _END:
                 continue
             if recording.file >= 0:
                 os.close(recording.file)
@@ -255,15 +253,20 @@ class Recorder:
             self._notes.put(Note(recording.note.id, ""))
 
     @staticmethod
-    def _reopen(recording: Recording) -> None:
-        """The file that another process wrote; another one that has its name now is none of ours."""
-        note = recording.note
-        file = os.open(note.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        found = os.fstat(file)
-        if (found.st_dev, found.st_ino) != (note.device, note.inode):
-            os.close(file)
+    def _open(recording: Recording) -> None:
+        """Make the file, or find the one that another process wrote; another one that has its name now is none of ours."""
+        state, fresh = recording.state, not recording.state["inode"]
+        # Non-blocking: a pipe that nobody reads is refused, not waited for.
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT | os.O_TRUNC if fresh else 0)
+        recording.file = os.open(recording.note.path, flags, 0o640)
+        found = os.fstat(recording.file)
+        if fresh:
+            os.write(recording.file, wav.header(RATES[0], recording.channels, 0))
+            state["device"], state["inode"] = found.st_dev, found.st_ino
+        elif (found.st_dev, found.st_ino) != (int(state["device"]), int(state["inode"])):
+            os.close(recording.file)
+            recording.file = -1
             raise OSError(errno.ESTALE, "")
-        recording.file = file
 
     def _write(self, recording: Recording, block: int) -> None:
         at, size = int(self.tape.blocks["at"][block]), int(self.tape.blocks["size"][block])
@@ -285,6 +288,6 @@ class Recorder:
     def close(self) -> None:
         """Write what waits, and end the thread."""
         if self._thread is not None:
-            self._queue.put((None, -1))
+            self._queue.put((None, _END))
             self._thread.join()
             self._thread = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from media.arrays import U8, Arena
 
-SLIP_BYTES = 1024
+SLIP_BYTES = 4096
 MARK = np.dtype([("size", "i4"), ("check", "u4")])
 
 

@@ -20,8 +20,9 @@ BLOCK_BYTES = 32 << 10
 """A second of two channels at 8 kHz."""
 BLOCKS_MAX = 2000
 """Blocks that may wait for the disk, over all recordings: 64 MB."""
-RECORDING = np.dtype([("rate", "u4"), ("bytes", "i8"), ("written", "i8"), ("over", "?")])
-"""Hz, 0: nothing was put yet; bytes of sound in blocks that are full, and in the file; nothing more comes."""
+RECORDING = np.dtype([("rate", "u4"), ("bytes", "i8"), ("written", "i8"), ("device", "u8"), ("inode", "u8"), ("over", "?")])
+"""Hz, 0: nothing was put yet; bytes of sound in blocks that are full, and in the file; which file it is, 0: it was not made yet (another
+one under its name is left alone); nothing more comes."""
 BLOCK = np.dtype([("owner", "i4"), ("size", "i4"), ("at", "i8"), ("full", "?")])
 """Row of its recording + 1, 0: free; bytes of sound; their place in the file's sound; it is the disk's turn."""
 
@@ -34,9 +35,6 @@ class RecordingNote:
     client: str
     path: str
     channels: int = 1
-    device: int = 0
-    """Of the file, with ``inode``: another one under its name is left alone."""
-    inode: int = 0
     leg: str = ""
     """Exactly one of ``leg`` and ``room`` is named."""
     room: str = ""

@@ -172,6 +172,8 @@ RESPONSES: dict[str, Any] = {
     "record": control.RecordStarted,
     "pause": control.Done,
     "stop": control.Done,
+    "skip": control.Done,
+    "playing": list[control.Played],
     "listen": control.Done,
     "dtmf": control.Done,
     "release": control.LegReport,

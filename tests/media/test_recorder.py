@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,14 +130,27 @@ def test_a_full_disk_ends_the_file_and_is_told_once(engine: Bench, tmp_path: Pat
     assert len(data(tmp_path / "short.wav", 1)) == pytest.approx(250 * 160, abs=2 * 160)
 
 
-def test_a_disk_that_is_full_already_is_refused(engine: Bench, tmp_path: Path) -> None:
-    engine.phone("a")
-    for path in ("/dev/full", str(tmp_path / "no" / "such"), str(tmp_path)):
-        with pytest.raises(MediaError, match="no-file"):
-            engine.do("record", control.Record(leg="a", path=path))
+def test_a_file_that_can_not_be_made_is_told(engine: Bench, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MediaError, match="no-file"):
-        engine.do("record", control.Record(leg="a", path=str(tmp_path / "pipe")))
+    paths = {"/dev/full": errno.ENOSPC, str(tmp_path / "no" / "such"): errno.ENOENT, str(tmp_path): errno.EISDIR}
+    paths |= {str(tmp_path / "pipe"): errno.ENXIO, "no\0path": 0}
+    made, told = {}, {}
+    for number, path in enumerate(paths):
+        engine.phone(f"{number}")
+        made[engine.do("record", control.Record(leg=f"{number}", path=path)).id] = path
+
+    def all_told() -> bool:
+        told.update({event.id: event.error for _, name, event in engine.events() if name == "record-failed"})
+        return len(told) == len(paths)
+
+    engine.until(all_told)
+    assert {made[id]: error for id, error in told.items()} == {
+        path: os.strerror(number) if number else "embedded null byte" for path, number in paths.items()
+    }
+    for id in made:
+        engine.do("stop", control.Stop(id=id))
+    engine.ticks(20)
+    assert not engine.events()
 
 
 def test_a_disk_that_is_too_slow_loses_seconds_and_is_told_once(tmp_path: Path) -> None:
@@ -194,6 +208,10 @@ def test_a_file_that_took_its_name_is_left_alone(tmp_path: Path) -> None:
     first = Recorder(memory.tape)
     recording = first.open(RecordingNote("record-1", "router", str(path), leg="a"), 1)
     recording.put(np.zeros(160, np.int16))
+    for _ in range(2000):
+        if recording.state["inode"]:
+            break
+        time.sleep(0.005)  # until the thread has made the file
     path.rename(tmp_path / "moved.wav")
     path.write_bytes(b"other")
     second = Recorder(Legs(4, memory.memory).tape)
