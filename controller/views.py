@@ -147,6 +147,8 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[str, int]
     """What was refused since the start, by reason."""
     broker: dict[str, Any]
+    figures: dict[str, dict[str, float]]
+    """What services that run said of themselves last, by name: media processors that they use io_uring, ..."""
     uptime_seconds: float
 
 

@@ -523,6 +523,10 @@ class MediaProcessor:
         """How many legs exist."""
         return self._desk.legs()
 
+    def figures(self) -> dict[str, float]:
+        """What there is to know of the process: for metrics."""
+        return self._desk.engine.figures()
+
     def close(self) -> None:
         """Send RTCP BYE for every leg, finish recordings, close own sockets."""
         self._desk.close(self._now)

@@ -14,6 +14,7 @@ from media.codecs import PCMA
 from media.events import DIGITS
 from media.legs import DIGITS_MAX, FRAME_SAMPLES, FRAME_SECONDS, Legs
 from media.send import Sender
+from media.transcode import Transcoder
 
 TONE_FRAMES = sources.DTMF_FRAMES
 END_PACKETS = 3
@@ -26,8 +27,8 @@ _STEPS = TONE_FRAMES + END_PACKETS + PAUSE_FRAMES
 class DigitsOut:
     """What all legs press."""
 
-    def __init__(self, legs: Legs, sender: Sender, bank: Bank) -> None:
-        self._legs, self._sender, self._bank = legs, sender, bank
+    def __init__(self, legs: Legs, sender: Sender, bank: Bank, transcoder: Transcoder) -> None:
+        self._legs, self._sender, self._bank, self._transcoder = legs, sender, bank, transcoder
         self.busy = True
         """Somebody may be pressing keys."""
 
@@ -56,7 +57,6 @@ class DigitsOut:
         legs.digit_step[leg] = step
         begins = leg[step == 1]
         legs.digit_timestamp[begins] = legs.timestamp_out[begins]
-        legs.digit_tone_at[begins] = 0
         sends = legs.sends[leg]
         event = sends & (legs.event_type[leg] > 0)
         self._events(leg[event & (step <= TONE_FRAMES + END_PACKETS)])
@@ -84,12 +84,19 @@ class DigitsOut:
         self._sender.packets(leg, second, legs.digit_timestamp[leg], payload, 4)
 
     def _tones(self, leg: Index) -> None:
-        """In the audio of G.711; other codecs have telephone-event or nothing."""
-        legs = self._legs
-        leg = np.asarray(leg[(legs.codec[leg] > 0) & (legs.codec[leg] <= PCMA)], np.int32)
+        """In the audio: of G.711 as it was encoded once for all, of other codecs each."""
+        legs, bank = self._legs, self._bank
+        leg = np.asarray(leg[legs.codec[leg] > 0], np.intp)
         if not len(leg):
             return
         step = legs.digit_step[leg]
-        first = np.array(self._bank.digits)[legs.digits[leg, 0]]
-        frame = np.where(step <= TONE_FRAMES, first + step - 1, self._bank.silence)
-        self._sender.audio(leg, self._bank.coded[legs.codec[leg] - 1, frame], FRAME_SAMPLES)
+        first = np.array(bank.digits)[legs.digits[leg, 0]]
+        silent = step > TONE_FRAMES
+        frame, first = np.where(silent, bank.silence, first + step - 1), np.where(silent, bank.silence, first)
+        plain = legs.codec[leg] <= PCMA
+        if plain.any():
+            self._sender.audio(leg[plain], bank.coded[legs.codec[leg[plain]] - 1, frame[plain]], FRAME_SAMPLES)
+        rates = legs.room_rate[leg]
+        for rate in np.unique(rates[~plain]).tolist():
+            mine = ~plain & (rates == rate)
+            self._transcoder.say(leg[mine], bank.at_rate(frame[mine], first[mine], rate).astype(np.int32), rate=rate)

@@ -91,12 +91,12 @@ class Engine:
         self.packets = PacketRing(legs)
         self.events = EventsIn(legs)
         self.sender = Sender(legs, sockets, self.guard)
-        self.digits = DigitsOut(legs, self.sender, self.bank)
         self.relay = Relay(legs, self.inbox, sockets, self.guard)
         self.reports = ReportsOut(legs, sockets, self.guard, rng)
         reports_in = ReportsIn(legs, self.inbox)
         self._mixer = Mixer(max(legs.capacity, 1))
         self.transcoder = Transcoder(legs, self.playout, self.ring, self.packets, self._mixer, self.sender)
+        self.digits = DigitsOut(legs, self.sender, self.bank, self.transcoder)
         ways = Ways(self.playout, self.ring, self.packets, self.transcoder, self.relay, self.events, reports_in, self.guard, self.links)
         self.receiver = Receiver(legs, sockets, self.inbox, self.rtp, self.rtcp, ways)
         self.hearing = Hearing(legs)
@@ -146,6 +146,18 @@ class Engine:
         self.transcoder.take_over()
         self.guard.take_over()
         self.changed()
+
+    def figures(self) -> dict[str, float]:
+        """What there is to know of the process, by name."""
+        ring = self.sockets.ring
+        return {
+            "media_legs": float(how_many(self.legs.used)),
+            "media_io_uring": float(ring is not None and ring.works),
+            "media_ticks_skipped": float(self.skipped),
+            "media_datagrams_stray": float(self.receiver.stray),
+            "media_datagrams_unsent": float(self.sender.outbox.unsent + self.relay.outbox.unsent),
+            "media_recordings": float(len(self.room_recordings) + len(self.leg_recordings)),
+        }
 
     def tick(self, now: float) -> None:
         """Receive what came, serve every phase whose time has come."""

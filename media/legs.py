@@ -313,8 +313,6 @@ class Legs:
     digit_step: I16
     """Frames into the digit that is being sent; 0: none."""
     digit_timestamp: U32
-    digit_tone_at: I32
-    """Where an in-band tone is, samples."""
 
     # Reports (RTCP)
     report_due: F64

@@ -17,7 +17,7 @@ from controller.founding import install, new_password
 from controller.instructions import delete_user, put_user
 from controller.release.contents import MissingModuleError
 from controller.service import Service
-from controller.state import Audit, Bundle, Counter, Machine, Operation, User
+from controller.state import Audit, Bundle, Counter, Machine, Operation, Unit, User
 from controller.tables import Draft, decode
 
 AUDIT_LINES_MAX = 1000
@@ -247,5 +247,6 @@ def status_view(service: Service) -> views.StatusView:
         memory_bytes=sum(machine.memory_bytes for machine in shown),
         refused=dict(core.refused()),
         broker={} if core.broker is None else {"machines": core.broker.machines, "counters": core.broker.counters},
+        figures={unit: said for unit, said in core.happenings.figures.items() if core.tables.get(Unit, unit) is not None},
         uptime_seconds=round(time.monotonic() - service.started, 1),
     )

@@ -30,7 +30,13 @@ class _Figures(Collector):
         for what, count in status.broker.get("counters", {}).items():
             broker.add_metric([what], count)
         core = self._service.core
+        figures: dict[str, GaugeMetricFamily] = {}
+        for unit, said in sorted(status.figures.items()):
+            for name, value in said.items():
+                text = f"What services say of themselves: {name}"
+                figures.setdefault(name, GaugeMetricFamily(f"hotswitch_{name}", text, labels=["service"])).add_metric([unit], value)
         return [
+            *figures.values(),
             machines,
             platforms,
             refused,

@@ -4,6 +4,7 @@ Rules:
 - A tick every `TICK_SECONDS`, by absolute deadlines: a late tick does not move the ones after it. After a pause longer
   than `LATE_SECONDS_MAX` counting starts afresh instead of catching up. Ticks that have nothing to do are left out: waking up costs
   more than an empty tick.
+- Every `FIGURES_SECONDS` the controller is told figures for its metrics (notification ``figures``).
 - A processor that died leaves its legs in the memory file ``state``: the next process goes on with them, a warm standby within
   milliseconds. A file of another layout is emptied.
 - Draining: balancers give it nothing new but what names it, so every job is done. `GRACE_SECONDS` before the
@@ -19,7 +20,7 @@ from media.config import MediaConfiguration
 from media.control import TICK_SECONDS, LegReport, MediaError, MediaProcessor, Query
 from telephony.config import Configuration, MediaProcessorConfiguration
 from telephony.core import Job
-from telephony.effects import Effect, Reply, Tell
+from telephony.effects import Effect, Notify, Reply, Tell
 from telephony.jobs.media import STEPS_MAX, LegEnding, StepDone, Steps
 from telephony.jobs.protocol import BAD_REQUEST, OK
 from telephony.service.log import say
@@ -27,6 +28,7 @@ from telephony.sip.flow import Flow
 
 LATE_SECONDS_MAX = 0.1
 GRACE_SECONDS = 1.0
+FIGURES_SECONDS = 30.0
 CLIENTS_MAX = 1024
 """Routers remembered."""
 
@@ -52,6 +54,7 @@ class Media:
         self._sockets = {name: descriptor for name, descriptor in sockets.items() if name in ("rtp", "rtcp", "state", "peer")}
         self._processor: MediaProcessor | None = None
         self._tick_at: float | None = None
+        self._figures_at = 0.0
         self._ends_at: float | None = None
         """Draining: when the legs' routers are told."""
         self._clients: set[str] = set()
@@ -132,6 +135,9 @@ class Media:
             return
         self._processor.tick(now)
         self._tick_at += TICK_SECONDS * self._processor.rest()
+        if now >= self._figures_at:
+            self._figures_at = now + FIGURES_SECONDS
+            self._effects.append(Notify({"event": "figures", "figures": self._processor.figures()}))
         if self._ends_at is not None and now >= self._ends_at:
             self._ends_at = None
             self._announce_end(self._processor, now)

@@ -361,8 +361,18 @@ class TestCluster:
         assert path in problem(await client.put("/v1/cluster", json=document), 422, "invalid")["detail"]
 
 
-async def test_metrics(client: AsyncTestClient[Any]) -> None:
+async def test_metrics(client: AsyncTestClient[Any], service: Service) -> None:
+    happenings = service.core.happenings
+    unit = next(iter(service.core.tables.all(Unit)))
+    news = happenings.count
+    for who in (unit, "gone"):
+        assert happenings.take(who, msgspec.msgpack.encode({"event": "figures", "figures": {"media_io_uring": 1.0}}), 1.0)
+    for wrong in ({"a b": 1}, {"x": "y"}, [1], {f"f{number}": 0 for number in range(65)}):
+        assert not happenings.take(unit, msgspec.msgpack.encode({"event": "figures", "figures": wrong}), 1.0)
+    assert happenings.count == news, "figures are no news"
     text = (await client.get("/metrics")).text
+    assert f'hotswitch_media_io_uring{{service="{unit}"}} 1.0' in text and "gone" not in text
+    assert (await client.get("/v1/status")).json()["figures"] == {unit: {"media_io_uring": 1.0}}
     assert 'hotswitch_machines{state="ready"} 4.0' in text
     assert "hotswitch_services_healthy 12.0" in text
 

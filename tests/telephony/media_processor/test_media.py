@@ -10,9 +10,10 @@ import pytest
 from media.config import MediaConfiguration
 from media.control import TICK_SECONDS, Answer, Connect, Done, Echo, LegReport, Offer, Query, Release
 from media.legs import LAYOUT_VERSION
+from media.ring import Ring
 from telephony.config import Jobs, MediaProcessorConfiguration, RoutingConfiguration
 from telephony.core import Job
-from telephony.effects import Reply, Tell
+from telephony.effects import Notify, Reply, Tell
 from telephony.jobs.media import STEPS_MAX, LegEnding, Step, StepDone, Steps
 from telephony.media_processor.core import GRACE_SECONDS, LATE_SECONDS_MAX, Media
 
@@ -141,13 +142,27 @@ def test_after_a_job_the_next_tick_is_not_left_out(media: Media) -> None:
     assert media.deadline() == pytest.approx(1000.0 + 3 * TICK_SECONDS)
 
 
+def test_the_controller_is_told_whether_there_is_an_io_uring(media: Media) -> None:
+    ask(media, "offer", Offer(leg="a", call="c", sdp=SDP))
+    told = []
+    for number in range(2 * 31):
+        media.timeout(1000.0 + number)
+        told += [effect.body["figures"] for effect in media.take() if isinstance(effect, Notify)]
+    assert len(told) == 3, "every 30 s"
+    ring = Ring.open(2)
+    assert told[0]["media_io_uring"] == float(ring is not None)
+    assert told[-1]["media_legs"] == 1 and told[-1]["media_ticks_skipped"] > 0
+    if ring is not None:
+        ring.close()
+
+
 def test_routers_are_told_of_their_legs_before_it_stops(media: Media) -> None:
     for leg, client in (("a", "router-1"), ("b", "router-2"), ("c", "router-2")):
         assert ask(media, "offer", Offer(leg=leg, call=f"call-{leg}", sdp=SDP), client)[0] == "ok"
     ask(media, "release", Release(leg="c"), "router-2")
     media.drain(1010.0, 1000.0)
     media.timeout(1010.0 - GRACE_SECONDS - 0.01)
-    assert list(media.take()) == []
+    assert not any(isinstance(effect, Tell) for effect in media.take())
     media.timeout(1010.0 - GRACE_SECONDS)
     told = [one for one in media.take() if isinstance(one, Tell)]
     assert sorted((one.client, one.operation, decode(one.body, type=LegEnding).leg) for one in told) == [

@@ -1,0 +1,42 @@
+"""Keys to and from legs without telephone-event: tones in the audio of any codec."""
+
+from typing import Any
+
+import pytest
+
+from media import coders, control
+from media.control import Listen, Room, SendDigits
+from tests.media.phone import bench
+
+CODECS: dict[str, tuple[str, str, int, int]] = {
+    "PCMU": ("0", "", 0, 160),
+    "PCMA": ("8", "", 8, 160),
+    "L16/8000": ("97", "a=rtpmap:97 L16/8000\r\n", 97, 160),
+    "L16/16000": ("97", "a=rtpmap:97 L16/16000\r\n", 97, 320),
+    **({"G722": ("9", "", 9, 160)} if coders.G_722 else {}),
+    **({"opus": ("96", "a=rtpmap:96 opus/48000/2\r\n", 96, 960)} if coders.OPUS else {}),
+}
+"""Formats, attributes, payload type, samples of 20 ms."""
+KEYS = "159D*0#2"
+
+
+@pytest.mark.parametrize("relayed", [False, True])
+@pytest.mark.parametrize("codec", CODECS)
+def test_keys_are_tones_in_the_audio_and_are_heard_there(codec: str, relayed: bool) -> None:
+    formats, extra, kind, step = CODECS[codec]
+    with bench() as engine:
+        one, two = (engine.phone(name, formats=formats, extra=extra) for name in ("a", "b"))
+        engine.phone("c", formats=formats, extra=extra)
+        sink: control.Sink = control.Bridge("c") if relayed else Room("r")
+        engine.connect("a", sink)
+        engine.connect("b", Room("s"))
+        engine.do("listen", Listen(leg="b", kinds=("dtmf",)))
+        engine.do("dtmf", SendDigits(leg="a", digits=KEYS))
+        told: list[Any] = []
+        for _ in range(120):
+            engine.ticks(4)
+            for packet in one.received():
+                assert packet.kind == kind
+                two.send(packet.payload, kind=kind, step=step, marker=packet.marker)
+            told += [event.digit for _, name, event in engine.events() if name == "dtmf"]
+        assert "".join(told) == KEYS
