@@ -42,14 +42,20 @@ def fields(path: Path, names: Sequence[str], decode: Sequence[str]) -> list[dict
     return [dict(zip(names, line.split("\t"), strict=True)) for line in text.splitlines()]
 
 
-def streams(path: Path, decode: Sequence[str]) -> list[dict[str, str]]:
-    """Its summary of RTP streams (``-z rtp,streams``), a row each."""
+class Stream(NamedTuple):
+    """A stream of RTP, as the whole capture shows it."""
+
+    ssrc: int
+    packets: int
+    lost: int
+    jitter_mean_ms: float
+    jitter_max_ms: float
+
+
+def streams(path: Path, decode: Sequence[str]) -> dict[int, Stream]:
+    """Its summary of RTP streams (``-z rtp,streams``), by SSRC."""
     command = ["tshark", "-q", "-r", str(path), "-z", "rtp,streams"] + [word for rule in decode for word in ("-d", rule)]
-    lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-    rows = []
-    for line in lines:
-        words = line.split()
-        if len(words) > 12 and words[6].startswith("0x"):
-            loss, _, percent = words[9:12]
-            rows.append({"port": words[5], "ssrc": words[6], "packets": words[8], "lost": loss, "percent": percent, "line": line})
-    return rows
+    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    rows = [words for words in map(str.split, text.splitlines()) if len(words) >= 17 and words[6].startswith("0x")]
+    found = [Stream(int(row[6], 16), int(row[8]), int(row[9]), float(row[15]), float(row[16])) for row in rows]
+    return {stream.ssrc: stream for stream in found}
