@@ -17,8 +17,8 @@ from telephony.jobs.media import STEPS_MAX, Step, StepDone, Steps
 
 KIND = "media_processor"
 Direction = Literal["sendrecv", "sendonly"]
-Protocol = Literal["RTP/AVP", "UDP/TLS/RTP/SAVPF"]
-"""Of media to phones, and to browsers."""
+Protocol = Literal["RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF"]
+"""Of media to phones, to those that want SRTP, and to browsers."""
 _decode_steps_done = msgspec.msgpack.Decoder(list[StepDone]).decode
 _decode_report = msgspec.msgpack.Decoder(LegReport).decode
 

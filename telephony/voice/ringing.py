@@ -4,6 +4,7 @@ Rules:
 - Targets of one q are rung together, best q first (RFC 3261 section 16.6); `TARGETS_MAX` in all.
 - The first to answer wins; the others get CANCEL, and BYE where their answer crosses it.
 - A 6xx ends the search. When nobody is left the best of the failures is handed back (`failure.better`).
+- Phones are offered RTP in the clear. One that refuses that (488) is offered SRTP with keys in the description (RFC 4568), once.
 - `STEP_SECONDS` without an answer ends one group's turn if there is another one.
 """
 
@@ -43,12 +44,14 @@ class Invitation(NamedTuple):
 class Fork:
     """One outbound leg."""
 
-    __slots__ = ("early", "leg", "over", "session", "target", "user")
+    __slots__ = ("early", "leg", "over", "protocol", "session", "target", "user")
 
-    def __init__(self, leg: str, target: Target) -> None:
+    def __init__(self, leg: str, target: Target, protocol: Protocol | None = None) -> None:
         self.leg = leg
         """Its name on the media processor."""
         self.target = target
+        # Who registered with RFC 5768's feature tag is a browser, or wants what one does.
+        self.protocol: Protocol = protocol or ("UDP/TLS/RTP/SAVPF" if target.ice else "RTP/AVP")
         self.session: Session | None = None
         self.over = False
         self.user = ""
@@ -123,6 +126,9 @@ class Ringing:
             first, *others = fork.target.others
             self._ring(replace(first, others=others))
             return
+        if status == 488 and fork.protocol == "RTP/AVP" and fork.session is not None and not self._over:
+            self._ring(fork.target, "RTP/SAVP")
+            return
         self._blame(failure.of_peer(status), reasons)
         if status >= 600:
             self._end(now)
@@ -156,16 +162,14 @@ class Ringing:
         for target in self._groups.pop(0):
             self._ring(target)
 
-    def _ring(self, target: Target) -> None:
+    def _ring(self, target: Target, protocol: Protocol | None = None) -> None:
         self._count += 1
-        fork = Fork(f"{self._name}.{self._count}", target)
+        fork = Fork(f"{self._name}.{self._count}", target, protocol)
         self._forks.append(fork)
         self._propose(fork)
 
     def _propose(self, fork: Fork) -> None:
-        # Who registered with RFC 5768's feature tag is a browser, or wants what one does.
-        protocol: Protocol = "UDP/TLS/RTP/SAVPF" if fork.target.ice else "RTP/AVP"
-        self._legs.propose(fork.leg, lambda result, now: self._proposed(fork, result, now), protocol=protocol)
+        self._legs.propose(fork.leg, lambda result, now: self._proposed(fork, result, now), protocol=fork.protocol)
 
     def _proposed(self, fork: Fork, result: Result, now: float) -> None:
         if fork.over:

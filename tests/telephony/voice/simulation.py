@@ -84,6 +84,8 @@ class Phone:
         self.reject: int = 0
         """It refuses with this status."""
         self.reject_headers: Headers = ()
+        self.protocol = ""
+        """It refuses offers over any other."""
         self.refuses_changes = 0
         """It refuses re-INVITE and UPDATE with this status."""
         self.early = False
@@ -135,6 +137,9 @@ class Phone:
         now = self.simulation.now
         if isinstance(event, InviteReceived):
             self.sessions.append(event.session)
+            if f" {self.protocol} ".encode() not in event.session.invite.body and self.protocol:
+                event.session.reject(488, now=now)
+                return
             if self.reject:
                 event.session.reject(self.reject, now=now, headers=self.reject_headers)
                 return

@@ -1,5 +1,6 @@
 """Calls through a router: to services, to users, into conferences, and each way in which they end."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,6 +216,32 @@ def test_flows_of_one_phone_ring_one_after_the_other(simulation: Simulation) -> 
     assert second.sessions[0].state == session.state == "established"
     session.bye(now=simulation.now)
     simulation.run(1.0)
+
+
+def test_a_phone_that_wants_srtp_is_offered_it(simulation: Simulation) -> None:
+    simulation.register("1002")
+    phone = simulation.phones["1002"]
+    phone.protocol = "RTP/SAVP"
+    key = "inline:" + base64.b64encode(bytes(range(30))).decode()
+    phone.sdp = sdp(40002).replace(b"RTP/AVP", b"RTP/SAVP") + f"a=crypto:2 AES_CM_128_HMAC_SHA1_80 {key}\r\n".encode()
+    session = simulation.phones["1001"].call("1002")
+    simulation.run(1.0)
+    first, second = phone.sessions
+    assert b"m=audio" in first.invite.body and b"a=crypto:" not in first.invite.body
+    assert b" RTP/SAVP " in second.invite.body and b"a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:" in second.invite.body
+    assert session.state == second.state == "established" and simulation.legs() == 2
+    session.bye(now=simulation.now)
+    simulation.run(1.0)
+    assert simulation.legs() == 0
+
+
+def test_a_phone_that_wants_neither_is_asked_no_third_time(simulation: Simulation) -> None:
+    simulation.register("1002")
+    simulation.phones["1002"].reject = 488
+    simulation.phones["1001"].call("1002")
+    simulation.run(0.5)
+    assert len(simulation.phones["1002"].sessions) == 2
+    assert status_of(simulation) == 488 and simulation.legs() == 0
 
 
 @pytest.mark.parametrize("number", ["9196", "1002", "3000", "4000"])
