@@ -419,6 +419,7 @@ class Desk:
             if record is not None:
                 event = Dtmf(leg=record.name, call=record.call, digit=digit.digit, duration_ms=digit.duration_ms)
                 self._say(record.client, "dtmf", event)
+                self._press(record, digit.digit)
         if self.engine.listening.any:
             self._tell_sounds()
         self.engine.sockets.give()
@@ -426,6 +427,13 @@ class Desk:
             self._timeouts_due = now + TIMEOUT_CHECK_SECONDS
             self._check_timeouts(now)
             self._trunks.tick(now)
+
+    def _press(self, record: LegRecord, digit: str) -> None:
+        """A key of a leg came as an event: who it is bridged with hears it as a tone, where it takes no events."""
+        other = self._board.peer(record)
+        if other is not None and other.agreement is not None and not other.agreement.event_type:
+            self.engine.digits.queue(other.leg, digit)
+            self.engine.changed()
 
     def _listen(self, job: Listen, client: str, now: float) -> Done:
         record = self._find(job.leg)
