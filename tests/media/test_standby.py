@@ -216,6 +216,24 @@ def test_what_a_room_hears_goes_on_where_it_was(engine: Bench, kept: Pair, tmp_p
     assert engine.do("play", control.PlayTo(room="r", source="silence")).id != started.id, "a name is given once"
 
 
+@pytest.mark.parametrize("to", [{"leg": "a"}, {"room": "r"}])
+def test_a_queue_goes_on(engine: Bench, kept: Pair, to: dict[str, str]) -> None:
+    engine.phone("a")
+    if "room" in to:
+        engine.connect("a", control.Room("r"))
+    ids = [engine.do("play", control.PlayTo(**to, source=name, queue=True)).id for name in ("ring-back", "beep", "enter")]
+    engine.ticks(4 * 30)
+    assert replace(engine, kept, 1) == 1
+    playing = engine.do("playing", control.Playing(**to))
+    assert [each.id for each in playing] == ids
+    assert playing[0].offset_seconds == pytest.approx(0.6, abs=0.05) and playing[1].offset_seconds == 0
+    engine.do("skip", control.Skip(**to))
+    engine.ticks(4 * 40)
+    assert [event.id for _, name, event in engine.events() if name == "play-ended"] == ids[1:]
+    with pytest.raises(control.MediaError, match="not-found"):
+        engine.do("stop", control.Stop(id=ids[0]))
+
+
 def test_ticks_go_on_where_they_were(engine: Bench, kept: Pair) -> None:
     """The other process counted them from another time: no leg hears more or less for it."""
     phone = engine.phone("a")
