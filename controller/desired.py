@@ -61,6 +61,8 @@ class DesiredCluster(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, o
     """New requests that one user may send to each proxy, from wherever; 0: any."""
     emergency_numbers: list[str] | None = None
     """Calls to these (and to ``urn:service:sos``) are never held back or refused for overload."""
+    room_rate_max: Literal[8000, 16000, 48000] | None = None
+    """Conferences are mixed at the highest sample rate that two of their members have, up to this, Hz."""
     name_servers: list[str] | None = None
     """Addresses (``192.0.2.53``, ``[2001:db8::53]:5353``) of whom proxies ask where other domains are; empty: as each machine does."""
     certificate: str | None = None

@@ -73,6 +73,8 @@ class Cluster(Record, frozen=True, kw_only=True, omit_defaults=True):
     """New requests that one user may send to each proxy; 0: any."""
     emergency_numbers: list[str] = msgspec.field(default_factory=lambda: ["112", "911"])
     """Calls for help: never held back or refused for overload."""
+    room_rate_max: Literal[8000, 16000, 48000] = 16000
+    """Rooms are mixed at the highest rate that two of their legs have, up to this, Hz."""
     name_servers: list[str] = []
     """Whom proxies ask where other domains are; empty: as each machine does."""
     created_at: float = 0.0

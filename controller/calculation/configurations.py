@@ -216,7 +216,8 @@ def _media_processor(draft: Draft, unit: Unit) -> config.Configuration:
     host = _address(draft, unit)
     # Phones on this very host may speak IPv6 as well.
     six = "::1" if host.startswith("127.") else ""
-    media = MediaConfiguration(host=host, host6=six, rtp_port_first=unit.port, rtp_port_last=last)
+    rate = draft.cluster.room_rate_max
+    media = MediaConfiguration(host=host, host6=six, rtp_port_first=unit.port, rtp_port_last=last, room_rate_max=rate)
     return config.MediaProcessorConfiguration(id=unit.id, platform=unit.platform, jobs=_jobs(draft, unit), media=media)
 
 

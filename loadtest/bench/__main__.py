@@ -29,6 +29,7 @@ PARTS = {
     "srtp": "media.srtp",
     "opus": "media.opus",
     "rooms": "media.rooms",
+    "rates": "rates.rates",
     "curve": "curve.curve",
     "gap": "gap.gap",
     "opinion": "opinion.opinion",

@@ -10,7 +10,7 @@ from controller.certificate import self_signed
 from controller.desired import Desired, DesiredCluster, DesiredRoute, apply, current
 from controller.founding import PROOF_KEY_SECONDS, rotated
 from controller.state import Bundle
-from telephony.config import CallRouterConfiguration, ProxyConfiguration, Route, RoutingConfiguration
+from telephony.config import CallRouterConfiguration, MediaProcessorConfiguration, ProxyConfiguration, Route, RoutingConfiguration
 from telephony.routing.plan import Plan
 from tests.controller.world import World
 
@@ -61,6 +61,14 @@ def test_limits_and_emergency_numbers_reach_the_services() -> None:
     assert isinstance(router, CallRouterConfiguration)
     assert (proxy.user_requests_per_second_max, proxy.source_requests_per_second_max) == (2.5, 7.0)
     assert proxy.emergency_numbers == router.emergency_numbers == ["110", "*1"]
+
+
+def test_the_rate_of_rooms_reaches_the_media_processors() -> None:
+    world = World()
+    apply(world.draft, Desired(cluster=DesiredCluster(room_rate_max=48000)), world.now, actor="test")
+    world.run()
+    media = world.configuration(world.units("media_processor")[0].id)
+    assert isinstance(media, MediaProcessorConfiguration) and media.media.room_rate_max == 48000
 
 
 @pytest.mark.parametrize(
