@@ -527,6 +527,10 @@ class MediaProcessor:
         """What there is to know of the process: for metrics."""
         return self._desk.engine.figures()
 
+    def clients(self) -> list[str]:
+        """Whose they are, each once."""
+        return self._desk.clients()
+
     def close(self) -> None:
         """Send RTCP BYE for every leg, finish recordings, close own sockets."""
         self._desk.close(self._now)

@@ -163,6 +163,10 @@ class Desk:
         """How many legs exist."""
         return len(self._records)
 
+    def clients(self) -> list[str]:
+        """Whose legs they are, each once."""
+        return sorted({record.client for record in self._records.values()})
+
     def _find(self, name: str) -> LegRecord:
         record = self._records.get(name)
         if record is None:

@@ -2,11 +2,15 @@
 
 Rules:
 - The engine is driven in this process, over real sockets, by a clock that is turned by hand; what is counted is the CPU time of its ticks.
+- Each round is a process of its own, whose products of matrices are on one thread, as in a media processor.
 - All ten talk, in the worst case of mixing; there are `ROOMS` such rooms.
 """
 
+import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from typing import Literal, NamedTuple
 
@@ -116,12 +120,26 @@ def cost(rate_max: Rate, kinds: list[Kind], frames: int) -> float:
             side.close()
 
 
+def _apart(case: int, frames: int) -> float:
+    """`cost` of a case, in a process of its own."""
+    words = [sys.executable, "-m", "loadtest.bench.rates", f"{case}", f"{frames}"]
+    done = subprocess.run(words, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotRunnableError(done.stderr.strip().rpartition("\n")[2])
+    return float(done.stdout)
+
+
 def rates(options: Options) -> list[Figure]:
     """Rooms of ten at 8, 16 and 48 kHz."""
     figures = []
-    for rate_max, kinds in CASES:
+    for number, (rate_max, kinds) in enumerate(CASES):
         names = ", ".join(f"{kinds.count(kind)} {kind.name}" for kind in dict.fromkeys(kinds))
-        found = [Round(cost(rate_max, kinds, FRAMES // 4 if options.quick else FRAMES)) for _ in range(options.rounds)]
-        details = [Round(one.cost, details={"legs/core": 1e6 / (50 * one.cost)}) for one in found]
+        costs = [_apart(number, FRAMES // 4 if options.quick else FRAMES) for _ in range(options.rounds)]
+        details = [Round(each, details={"legs/core": 1e6 / (50 * each)}) for each in costs]
         figures.append(Figure(f"room of {names} at {rate_max // 1000} kHz", "ours", UNIT, tuple(details), role="ours"))
     return figures
+
+
+if __name__ == "__main__":
+    chosen, wanted = CASES[int(sys.argv[1])], int(sys.argv[2])
+    print(cost(*chosen, wanted))

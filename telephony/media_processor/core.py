@@ -29,8 +29,6 @@ from telephony.sip.flow import Flow
 LATE_SECONDS_MAX = 0.1
 GRACE_SECONDS = 1.0
 FIGURES_SECONDS = 30.0
-CLIENTS_MAX = 1024
-"""Routers remembered."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_steps = msgspec.msgpack.Decoder(Steps).decode
@@ -57,7 +55,6 @@ class Media:
         self._figures_at = 0.0
         self._ends_at: float | None = None
         """Draining: when the legs' routers are told."""
-        self._clients: set[str] = set()
         self._effects: list[Effect] = []
 
     def warm(self, configuration: Configuration, now: float) -> None:
@@ -113,8 +110,6 @@ class Media:
         if self._tick_at is not None and self._tick_at > now:
             # The next tick may have something to do now.
             self._tick_at -= int((self._tick_at - now) / TICK_SECONDS) * TICK_SECONDS
-        if len(self._clients) < CLIENTS_MAX:
-            self._clients.add(job.client)
         if job.operation != "steps":
             status, answer = self._do(self._processor, job.operation, job.body, job.client, now)
             self._effects.append(Reply(job.number, status, answer))
@@ -189,7 +184,7 @@ class Media:
             return error.code, error.message.encode()
 
     def _announce_end(self, processor: MediaProcessor, now: float) -> None:
-        for client in self._clients:
+        for client in processor.clients():
             for report in _decode_reports(processor.handle("query", _encode(Query()), client, now)):
                 ending = LegEnding(leg=report.leg, call=report.call, reason="drained")
                 self._effects.append(Tell(client, "leg-ending", _encode(ending)))
