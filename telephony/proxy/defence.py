@@ -19,12 +19,11 @@ Rules:
 """
 
 from collections import deque
-from functools import lru_cache
-from ipaddress import IPv6Address
 from math import ceil
 from typing import Any, NamedTuple
 
 from telephony.sip.flow import Flow
+from telephony.sip.flow import source_of as source_of
 from telephony.sip.message import Message
 
 SOURCES_MAX = 20_000
@@ -267,22 +266,6 @@ class Defence:
             self.banned = {source: until for source, until in self.banned.items() if until > now}
             _bound(self.banned, BANNED_MAX)
         self._report(source, seconds, cause)
-
-
-def source_of(host: str) -> str:
-    """What a ban is about: an IPv4 address, or the /64 of an IPv6 address, whose owner has all of it."""
-    return host if ":" not in host else _network(host)
-
-
-@lru_cache(maxsize=4096)
-def _network(host: str) -> str:
-    try:
-        address = IPv6Address(host)
-    except ValueError:
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 def _bound(table: dict[Any, Any], entries_max: int) -> None:

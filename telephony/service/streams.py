@@ -14,8 +14,8 @@ Rules:
   is said. Where the host has no descriptor left a listener rests until the next sweep.
 - Another certificate holds for connections that come from then on; the others keep theirs.
 
-Bounds: `CONNECTIONS_MAX`, `CONNECTIONS_OF_SOURCE_MAX`, `HANDSHAKES_MAX`, `WRITE_BYTES_MAX` a connection, and what its channel allows to
-be unfinished.
+Bounds: `CONNECTIONS_MAX`, `CONNECTIONS_OF_SOURCE_MAX` (an IPv4 address, an IPv6 /64), `HANDSHAKES_MAX`, `WRITE_BYTES_MAX` a connection
+and `WRITE_BYTES_TOTAL_MAX` all of them, and what a channel allows to be unfinished.
 """
 
 import errno
@@ -28,7 +28,7 @@ from telephony.service.channel import Channel, PlainChannel
 from telephony.service.log import say
 from telephony.service.loop import ERROR, HANG_UP, READ, WRITE, Loop
 from telephony.sip.errors import MessageError
-from telephony.sip.flow import Flow
+from telephony.sip.flow import Flow, source_of
 
 CONNECTIONS_MAX = 4000
 OTHER_FILES_MAX = 200
@@ -41,6 +41,8 @@ DOMAINS_MAX = 1000
 ACCEPTS_PER_TURN = 32
 READ_BYTES = 65536
 WRITE_BYTES_MAX = 512 * 1024
+WRITE_BYTES_TOTAL_MAX = 64 << 20
+"""What waits for peers that do not read, of all connections; who makes it more is closed."""
 IDLE_SECONDS = 900.0
 PARTIAL_SECONDS = 30.0
 HANDSHAKE_SECONDS = 10.0
@@ -105,7 +107,9 @@ class Streams:
         self._handshakes: dict[int, _Connection] = {}
         """Those that are not open yet, oldest first."""
         self._sources: dict[str, int] = {}
-        """Connections that each address has opened."""
+        """Connections that each source has opened."""
+        self._waiting_bytes = 0
+        """What the kernel has not taken yet, of all connections."""
         self._outbound: dict[tuple[str, str, int], int] = {}
         """Connections that we opened, by (socket, host, port)."""
         # A number is never that of a connection of an earlier process: tokens with it live as long as registrations.
@@ -258,11 +262,12 @@ class Streams:
                     self._rest(name, listener, error)
                 return
             host = address[0]
-            if len(self._connections) >= self._connections_max or self._sources.get(host, 0) >= CONNECTIONS_OF_SOURCE_MAX:
+            source = source_of(host)
+            if len(self._connections) >= self._connections_max or self._sources.get(source, 0) >= CONNECTIONS_OF_SOURCE_MAX:
                 tcp.close()
                 continue
             self._number += 1
-            self._sources[host] = self._sources.get(host, 0) + 1
+            self._sources[source] = self._sources.get(source, 0) + 1
             channel = self._make[transport]()
             connection = _Connection(tcp, Flow(transport, name, host, address[1], self._number), channel, False, clock.now())
             self._keep(connection)
@@ -335,10 +340,7 @@ class Streams:
         if not data:
             return
         if connection.connecting or connection.out:
-            if len(connection.out) + len(data) > WRITE_BYTES_MAX:
-                self._end(connection)
-                return
-            connection.out += data
+            self._keep_bytes(connection, data)
             return
         try:
             sent = connection.tcp.send(data)
@@ -347,9 +349,19 @@ class Streams:
         except OSError:
             self._end(connection)
             return
-        if sent < len(data):
-            connection.out += data[sent:]
+        if sent < len(data) and self._keep_bytes(connection, data[sent:]):
             self._watch(connection)
+
+    def _keep_bytes(self, connection: _Connection, data: bytes) -> bool:
+        """Send them later; false: that is too much, the connection is closed, or was so already."""
+        if connection.flow.connection not in self._connections:
+            return False
+        if len(connection.out) + len(data) > WRITE_BYTES_MAX or self._waiting_bytes + len(data) > WRITE_BYTES_TOTAL_MAX:
+            self._end(connection)
+            return False
+        connection.out += data
+        self._waiting_bytes += len(data)
+        return True
 
     def _watch(self, connection: _Connection) -> None:
         wanted = (0 if connection.closing else READ) | (WRITE if connection.out else 0)
@@ -424,6 +436,7 @@ class Streams:
                 self._end(connection)
                 return False
             del connection.out[:sent]
+            self._waiting_bytes -= sent
         if not connection.out:
             if connection.closing:
                 self._end(connection)
@@ -436,13 +449,16 @@ class Streams:
         if self._connections.pop(flow.connection, None) is None:
             return
         self._handshakes.pop(flow.connection, None)
+        self._waiting_bytes -= len(connection.out)
+        connection.out.clear()
+        source = source_of(flow.host)
         key = (flow.socket, flow.host, flow.port)
         if self._outbound.get(key) == flow.connection:
             del self._outbound[key]
-        elif self._sources.get(flow.host, 0) > 1:
-            self._sources[flow.host] -= 1
+        elif self._sources.get(source, 0) > 1:
+            self._sources[source] -= 1
         else:
-            self._sources.pop(flow.host, None)
+            self._sources.pop(source, None)
         self._loop.remove(connection.tcp.fileno())
         connection.tcp.close()
         if report:

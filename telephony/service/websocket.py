@@ -7,7 +7,8 @@ Rules:
   cost memory for each connection.
 - CRLFs alone are a keepalive and get CRLF; pings get pongs.
 
-Bounds: `MESSAGE_BYTES_MAX` a message (close code 1009), 16 KiB for the handshake (h11), `CONTROLS_MAX` control frames in one read.
+Bounds: `MESSAGE_BYTES_MAX` a message (close code 1009), 16 KiB for the handshake (h11), `CONTROLS_MAX` control frames and empty
+fragments in one read.
 """
 
 from typing import Any
@@ -102,6 +103,8 @@ class WebSocketChannel:
 
     def _message(self, event: Message[Any], messages: list[bytes]) -> None:
         data = event.data
+        if not data:
+            self._control()  # an empty fragment costs as much and brings nothing
         self._parts += data.encode() if isinstance(data, str) else data
         if len(self._parts) > MESSAGE_BYTES_MAX:
             self._close(CloseReason.MESSAGE_TOO_BIG)

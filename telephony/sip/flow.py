@@ -1,5 +1,7 @@
 """Where a SIP message came from, where one goes to, and the two effects that SIP has on flows."""
 
+from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 
@@ -33,3 +35,19 @@ class Close(NamedTuple):
     """Close the connection of a flow."""
 
     flow: Flow
+
+
+def source_of(host: str) -> str:
+    """What is banned or limited as one: an IPv4 address, or the /64 of an IPv6 address, whose owner has all of it."""
+    return host if ":" not in host else _network(host)
+
+
+@lru_cache(maxsize=4096)
+def _network(host: str) -> str:
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"

@@ -173,6 +173,14 @@ def test_bounds_of_a_websocket() -> None:
     with pytest.raises(MessageError):
         channel.receive(ping)
     channel = WebSocketChannel()
+    browser = Browser(channel).open()
+    fragments = [browser.socket.send(BytesMessage(data=b"", message_finished=False)) for _ in range(CONTROLS_MAX + 1)]
+    for fragment in fragments:
+        assert channel.receive(fragment) == []
+    with pytest.raises(MessageError):
+        channel.receive(b"".join(browser.socket.send(BytesMessage(data=b"", message_finished=False)) for _ in fragments))
+    assert closing(channel) == 1008
+    channel = WebSocketChannel()
     Browser(channel).open()
     assert channel.receive(b"\x81\x05hello") == []  # not masked (RFC 6455 section 5.1)
     assert channel.ended

@@ -225,6 +225,34 @@ def test_one_source_cannot_have_all_connections(side: Side, monkeypatch: pytest.
     second.close()
 
 
+def test_who_does_not_read_fills_nothing(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may have much waiting, all together not; who reads gets what is theirs."""
+    monkeypatch.setattr(streams, "WRITE_BYTES_TOTAL_MAX", 150_000)
+    clients = [side.open("tcp") for _ in range(3)]
+    for client in clients:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.send(ONE)
+    side.until(lambda: len(side.messages) == 3)
+    flows = [flow for _, flow in side.messages]
+    for flow in flows:
+        side.streams._connections[flow.connection].tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    while side.streams._waiting_bytes < 100_000:
+        side.streams.send(b"x" * 10_000, flows[0])
+    for _ in range(100):
+        if not side.gone:
+            side.streams.send(b"x" * 10_000, flows[1])
+    assert side.gone == [flows[1]]
+    assert side.streams._waiting_bytes <= 150_000
+    side.streams.send(ONE, flows[2])
+    assert side.read(clients[2]) == ONE
+    side.until(lambda: side.read(clients[0]) and not side.streams._waiting_bytes)
+    for client in clients:
+        client.close()
+    side.until(lambda: not side.streams.connections())
+    assert side.streams._waiting_bytes == 0
+    assert not side.streams._sources
+
+
 @pytest.fixture
 def open_files() -> Iterator[None]:
     """The limit is as it was afterwards."""
