@@ -350,7 +350,8 @@ class Proxy:
             host, port = via.response_address
         except (ValueError, MessageError):
             return
-        inside = (host, port) in way.cluster
+        # From users to a proxy, but not from one proxy to the next: many Vias must not make many messages.
+        inside = way.is_router(host, port) or (flow.socket == "public-udp" and (host, port) in way.cluster)
         if not (inside or way.is_router(flow.host, flow.port)):
             return
         transport = via.transport.lower()

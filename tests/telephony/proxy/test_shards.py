@@ -189,6 +189,22 @@ def test_nobody_else_hands_anything_over() -> None:
     assert setting.proxy.counters.broken == 6
 
 
+def test_an_answer_to_a_proxy_goes_no_further_than_that() -> None:
+    """Its Vias name the proxies by turns: each message makes one, not one for each Via."""
+    setting = single()
+    vias = "".join(f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bK{number}\r\n" for number in range(20) for host, port in (OTHER, OWN))
+    answer = (
+        f"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP {PUBLIC[0]}:5060;branch=z9hG4bK1\r\n{vias}"
+        "From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+    setting.proxy.receive(answer, setting.network.flow(*PHONE)._replace(socket="public-udp"), setting.now)
+    [passed_on] = setting.proxy.take()
+    assert isinstance(passed_on, Send)
+    assert passed_on.flow == Flow("udp", "sip-udp", *OTHER)
+    setting.second.receive(passed_on.data, Flow("udp", "sip-udp", *OWN), setting.now)
+    assert setting.second.take() == []
+
+
 def test_who_hears_a_share_first_has_nobody_to_ask() -> None:
     setting = single()
     setting.proxy.receive(cancel(), setting.network.flow(*PHONE)._replace(socket="public-udp"), setting.now)
