@@ -31,7 +31,6 @@ def _configuration(host: str, jobs: config.Jobs, users: list[config.User]) -> co
         host=host, port=address.INNER_PORT, public_host=host, public_port=address.SIP_PORT, public=True,
         routers={"voice": [callee]}, trusted=[f"{address.CALLEE}:{address.CALLEE_PORT}"],
         users=users, nonce_secret=secrets.token_bytes(32), guest_targets=[SERVICE],
-        source_failures_max=0,  # all load comes from one address, and what SIPp sends when it gives a call up cannot be read
     )  # fmt: skip
 
 
