@@ -337,31 +337,8 @@ class Proxy:
         self.send_only(message, target)
 
     def stray(self, message: Message, flow: Flow, now: float) -> None:
-        """A response without a transaction, of a proxy before us: passed on by its Via, from or to routers alone."""
-        way = self._way
-        sent_by = message.via.partition(" ")[2].partition(";")[0].strip()
-        if sent_by in way.sent_by and self._handing.give(message, flow, way.maker(message.branch)):
-            return
-        self.counters.dropped += 1
-        if sent_by not in way.sent_by or message.pop("via") is None or not message.has("via"):
-            return
-        try:
-            via = Via.parse(message.get_all("via")[0])
-            host, port = via.response_address
-        except (ValueError, MessageError):
-            return
-        # From users to a proxy, but not from one proxy to the next: many Vias must not make many messages.
-        inside = way.is_router(host, port) or (flow.socket == "public-udp" and (host, port) in way.cluster)
-        if not (inside or way.is_router(flow.host, flow.port)):
-            return
-        transport = via.transport.lower()
-        direct = literal(host, port, transport, False)
-        if direct is None:
-            self.counters.dropped -= 1
-            self.outside.respond(message, Sought(host, via.port, transport))
-        elif transport in ("udp", "tcp"):
-            self.counters.dropped -= 1
-            self.out.append(Send(message.serialize(), Flow(transport, f"{'sip' if inside else 'public'}-{transport}", host, port)))
+        """A response without a transaction."""
+        self._handing.stray(message, flow)
 
     def unacknowledged(self, transaction: ServerTransaction, now: float) -> None:
         """A failure response without ACK: nothing is left to do."""

@@ -18,6 +18,8 @@ from telephony.proxy.flow_token import FlowTokens
 from telephony.sip.errors import MessageError
 from telephony.sip.flow import Flow
 from telephony.sip.message import Message
+from telephony.sip.resolution import Sought, literal
+from telephony.sip.via import Via
 
 if TYPE_CHECKING:
     from telephony.proxy.core import Proxy
@@ -55,6 +57,33 @@ class Handing:
         finally:
             self._taking = False
         return True
+
+    def stray(self, message: Message, flow: Flow) -> None:
+        """A response without a transaction here: handed over, or passed on by its Via, from or to routers alone."""
+        proxy, way = self._proxy, self._proxy.way
+        sent_by = message.via.partition(" ")[2].partition(";")[0].strip()
+        if sent_by in way.sent_by and self.give(message, flow, way.maker(message.branch)):
+            return
+        proxy.counters.dropped += 1
+        if sent_by not in way.sent_by or message.pop("via") is None or not message.has("via"):
+            return
+        try:
+            via = Via.parse(message.get_all("via")[0])
+            host, port = via.response_address
+        except (ValueError, MessageError):
+            return
+        # From users to a proxy, but not from one proxy to the next: many Vias must not make many messages.
+        inside = way.is_router(host, port) or (flow.socket == "public-udp" and (host, port) in way.cluster)
+        if not (inside or way.is_router(flow.host, flow.port)):
+            return
+        transport = via.transport.lower()
+        direct = literal(host, port, transport, False)
+        if direct is None:
+            proxy.counters.dropped -= 1
+            proxy.outside.respond(message, Sought(host, via.port, transport))
+        elif transport in ("udp", "tcp"):
+            proxy.counters.dropped -= 1
+            proxy.out.append(Send(message.serialize(), Flow(transport, f"{'sip' if inside else 'public'}-{transport}", host, port)))
 
 
 def wrap(data: bytes, flow: Flow, tokens: FlowTokens) -> bytes:
