@@ -27,6 +27,8 @@ RING_SOCKETS_MIN = 12
 NAME_BYTES = 28
 """Of ``sockaddr_in6``; of a ``sockaddr_in`` the kernel takes its first 16."""
 MSG_DONTWAIT = 0x40
+wall = time.time
+"""What the kernel stamps datagrams with, Unix time in seconds."""
 SO_TIMESTAMPNS = 35
 _STAMP_BYTES = 32
 """struct cmsghdr and a struct timespec."""
@@ -107,7 +109,7 @@ class Inbox:
         """float64[count]: when the first rows came, seconds, ``now - most`` to ``now``; to be asked once for every batch."""
         came: F64 = self._stamp[:count] @ _SECONDS
         self._stamp_bytes[:count] = _STAMP_BYTES
-        came += now - time.time()
+        came += now - wall()
         np.maximum(came, now - most, out=came)
         np.minimum(came, now, out=came)
         return came

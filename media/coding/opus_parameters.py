@@ -90,7 +90,7 @@ class EncoderSettings:
     """How an encoder works."""
 
     bit_rate: int | None = None
-    """bit/s on average; None: what is usual (`media.coding.opus.BIT_RATE`)."""
+    """bit/s on average; None: what is usual (`media.coding.opus.BIT_RATES`)."""
     complexity: int = 5
     """0 (least CPU) to 10."""
     fec: bool = False
