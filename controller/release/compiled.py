@@ -22,11 +22,8 @@ PACKAGES = ("telephony/sip", "telephony/proxy")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def build(root: Path = _ROOT, optimize: int = 3) -> Path:
+def build(root: Path = _ROOT) -> Path:
     """Compile, and write the file beside `telephony.compiled` below ``root``.
-
-    Args:
-        optimize: of the C compiler, 0 to 3; 0 takes half as long to build.
 
     Raises:
         FileNotFoundError: there is no mypyc; subprocess.CalledProcessError: it, or the C compiler, fails.
@@ -43,7 +40,7 @@ def build(root: Path = _ROOT, optimize: int = 3) -> Path:
         environment = {
             **os.environ,
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            "MYPYC_OPT_LEVEL": str(optimize),
+            "MYPYC_OPT_LEVEL": "3",
             "MYPYC_DEBUG_LEVEL": "0",
         }
         subprocess.run([str(programs / "mypyc"), *map(str, sources)], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
